@@ -1,0 +1,265 @@
+//! Recipients with a fixed result.
+//!
+//! A recipient of the test range is `+999 kk cccccc m nnn`: 15 digits, valid E.164, and never a
+//! real customer, because country code 999 is not assigned (ITU-T E.164). `kk` is the kind of
+//! [`TABLE`]; `cccccc` an error code, or a time in the unit the table names; `m` how many first
+//! calls of this recipient are concerned (0 means 1, 9 means every call); `nnn` is free, so each
+//! behaviour has a thousand recipients. Every other recipient is ordinary.
+
+use serde::Serialize;
+
+/// Country code of the test range.
+pub const PREFIX: &str = "999";
+
+/// What a recipient does to a call and to the webhooks after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Behaviour {
+    /// What happens to the call.
+    pub call: CallRule,
+    /// Which webhooks an accepted message gets.
+    pub script: Script,
+}
+
+/// What happens to a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallRule {
+    /// Accepted and answered.
+    Accept,
+    /// Refused with a code.
+    Refuse(i64, Times),
+    /// Accepted, then the connection is closed without an answer.
+    LoseAnswer(Times),
+    /// Closed before the request is read; nothing is accepted.
+    CloseBeforeRead(Times),
+    /// Accepted and answered after this many milliseconds.
+    Slow(u64),
+    /// An answer that is not Meta's usual one.
+    Odd(OddAnswer, Times),
+    /// Accepted with `held_for_quality_assessment`.
+    Held,
+    /// In the test range, but no kind of the table: refused with code 100.
+    Undefined,
+}
+
+/// Answers a careful client has to survive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OddAnswer {
+    /// HTTP 500, text body; nothing is accepted.
+    BareErrorRefused,
+    /// HTTP 500, text body; accepted all the same.
+    BareErrorAccepted,
+    /// HTTP 200 with contacts but without `messages`; accepted.
+    NoMessagesAccepted,
+    /// HTTP 200 with contacts but without `messages`; nothing is accepted.
+    NoMessagesRefused,
+    /// HTTP 200 with an HTML page; accepted.
+    HtmlAccepted,
+    /// HTTP 200 with an error object; nothing is accepted.
+    ErrorInOk,
+}
+
+impl OddAnswer {
+    /// Whether the message exists in spite of the answer.
+    pub fn accepts(self) -> bool {
+        match self {
+            Self::BareErrorAccepted | Self::NoMessagesAccepted | Self::HtmlAccepted => true,
+            Self::BareErrorRefused | Self::NoMessagesRefused | Self::ErrorInOk => false,
+        }
+    }
+}
+
+/// Which calls of a recipient are concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Times {
+    /// The first calls.
+    First(u64),
+    /// Every call.
+    Always,
+}
+
+impl Times {
+    /// Whether the `nth` call (from 1) is concerned.
+    pub fn concerns(self, nth: u64) -> bool {
+        match self {
+            Self::First(count) => nth <= count,
+            Self::Always => true,
+        }
+    }
+}
+
+/// Which webhooks an accepted message gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Script {
+    /// Sent, delivered, read.
+    Read,
+    /// Sent, delivered.
+    Delivered,
+    /// Sent and nothing more, as for a user who blocked the business.
+    Sent,
+    /// Nothing at all.
+    Silent,
+    /// Failed, as the only status.
+    Failed(i64),
+    /// Sent, then failed.
+    SentThenFailed(i64),
+    /// Sent, delivered, then failed: one device of several. Delivered beats failed.
+    DeliveredThenFailed(i64),
+    /// Failed without `errors`.
+    FailedWithoutErrors,
+    /// Delivered comes before sent, then read.
+    DeliveredBeforeSent,
+    /// Read, then delivered, then sent.
+    Reversed,
+    /// Sent, then read; delivered never comes.
+    ReadWithoutDelivered,
+    /// Sent, delivered, read; each this many times.
+    Repeated(u32),
+    /// Sent, delivered, read; each this many milliseconds later than usual.
+    Late(u64),
+    /// Sent is due at once, before a slow answer; then delivered, read.
+    BeforeAnswer,
+    /// Held for this many milliseconds (none: as configured), then sent, delivered, read.
+    HeldThenSent(Option<u64>),
+    /// Held for this many milliseconds (none: as configured), then failed with 132015.
+    HeldThenDropped(Option<u64>),
+    /// Sent, delivered, read; then the recipient writes "STOP".
+    ThenStopMessage,
+    /// Sent, delivered, read; then the recipient stops marketing (`user_preferences`).
+    ThenStopPreference,
+}
+
+/// One kind of test recipient.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Row {
+    /// `kk`.
+    pub kind: u8,
+    /// Meaning of `cccccc`.
+    pub parameter: Parameter,
+    /// Whether `m` counts the first calls concerned (or repetitions); else it is free.
+    pub counted: bool,
+    /// What happens.
+    pub result: &'static str,
+}
+
+/// Meaning of the six digits `cccccc`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Parameter {
+    /// Free.
+    None,
+    /// An error code; 0 means 131026 where the failure comes by webhook.
+    Code,
+    /// Milliseconds.
+    Milliseconds,
+    /// Seconds.
+    Seconds,
+}
+
+const fn row(kind: u8, parameter: Parameter, counted: bool, result: &'static str) -> Row {
+    Row { kind, parameter, counted, result }
+}
+
+/// Every kind of test recipient.
+pub const TABLE: &[Row] = {
+    use Parameter::{Code, Milliseconds, None, Seconds};
+    &[
+        row(0, None, false, "sent, delivered, read"),
+        row(1, None, false, "sent, delivered; never read"),
+        row(2, None, false, "sent; never delivered"),
+        row(3, None, false, "accepted; no webhook ever"),
+        row(4, Code, false, "accepted; failed with the code, no sent before it"),
+        row(5, Code, false, "accepted; sent, then failed with the code"),
+        row(6, Code, false, "accepted; sent, delivered, then failed with the code"),
+        row(7, None, false, "accepted; failed without errors[]"),
+        row(10, Code, false, "every call refused with the code"),
+        row(11, Code, true, "first m calls refused with the code, then accepted and read"),
+        row(20, None, true, "first m calls accepted, answer lost; webhooks up to read"),
+        row(21, None, true, "first m calls accepted, answer lost; no webhook ever"),
+        row(22, None, true, "first m calls reset, nothing accepted; then accepted and read"),
+        row(23, Milliseconds, false, "accepted; answer after the time (0: 5 s)"),
+        row(24, None, true, "first m calls HTTP 500 as text, nothing accepted; then accepted"),
+        row(25, None, true, "first m calls HTTP 500 as text, but accepted; webhooks up to read"),
+        row(26, None, true, "first m calls HTTP 200 without messages, accepted"),
+        row(27, None, true, "first m calls HTTP 200 without messages, nothing accepted"),
+        row(28, None, true, "first m calls HTTP 200 with HTML, accepted"),
+        row(29, None, true, "first m calls HTTP 200 with an error object, nothing accepted"),
+        row(30, None, false, "delivered webhook before sent, then read"),
+        row(31, None, true, "each webhook comes m times (0: 2)"),
+        row(32, Seconds, false, "webhooks later by the time (0: 1 h), with early timestamps"),
+        row(33, None, false, "sent, read; delivered never comes"),
+        row(34, Milliseconds, false, "sent webhook before the answer (answer after 0: 2 s)"),
+        row(35, None, false, "read, delivered, sent in this order"),
+        row(40, Seconds, false, "held_for_quality_assessment, after the time sent and read"),
+        row(41, Seconds, false, "held_for_quality_assessment, after the time failed 132015"),
+        row(50, None, false, "read, then the recipient writes STOP"),
+        row(51, None, false, "read, then the recipient stops marketing (user_preferences)"),
+    ]
+};
+
+/// The test recipient (E.164 with plus sign) of a kind; `serial` below 1000.
+///
+/// # Panics
+/// When a part has too many digits.
+pub fn number(kind: u8, parameter: u32, times: u8, serial: u16) -> String {
+    assert!(kind <= 99 && parameter <= 999_999 && times <= 9 && serial <= 999, "too many digits");
+    format!("+{PREFIX}{kind:02}{parameter:06}{times}{serial:03}")
+}
+
+/// The behaviour of a recipient given by its digits; `None` for an ordinary one.
+pub fn behaviour(digits: &str) -> Option<Behaviour> {
+    let rest = digits.strip_prefix(PREFIX)?;
+    let undefined = Behaviour { call: CallRule::Undefined, script: Script::Silent };
+    if rest.len() != 12 || !rest.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(undefined);
+    }
+    let digits = |range: std::ops::Range<usize>| rest[range].parse::<u32>().unwrap_or_default();
+    let (kind, parameter, m) = (digits(0..2), digits(2..8), digits(8..9));
+    let times = match m {
+        0 => Times::First(1),
+        9 => Times::Always,
+        count => Times::First(u64::from(count)),
+    };
+    let code = i64::from(parameter);
+    let late_code = if parameter == 0 { 131_026 } else { code };
+    let or = |default: u64| if parameter == 0 { default } else { u64::from(parameter) };
+    let held_ms = (parameter > 0).then_some(u64::from(parameter) * 1_000);
+    let script = |script| Behaviour { call: CallRule::Accept, script };
+    let call = |call| Behaviour { call, script: Script::Read };
+    let odd = |answer| call(CallRule::Odd(answer, times));
+    Some(match kind {
+        0 => script(Script::Read),
+        1 => script(Script::Delivered),
+        2 => script(Script::Sent),
+        3 => script(Script::Silent),
+        4 => script(Script::Failed(late_code)),
+        5 => script(Script::SentThenFailed(late_code)),
+        6 => script(Script::DeliveredThenFailed(late_code)),
+        7 => script(Script::FailedWithoutErrors),
+        10 => call(CallRule::Refuse(code, Times::Always)),
+        11 => call(CallRule::Refuse(code, times)),
+        20 => call(CallRule::LoseAnswer(times)),
+        21 => Behaviour { call: CallRule::LoseAnswer(times), script: Script::Silent },
+        22 => call(CallRule::CloseBeforeRead(times)),
+        23 => call(CallRule::Slow(or(5_000))),
+        24 => odd(OddAnswer::BareErrorRefused),
+        25 => odd(OddAnswer::BareErrorAccepted),
+        26 => odd(OddAnswer::NoMessagesAccepted),
+        27 => odd(OddAnswer::NoMessagesRefused),
+        28 => odd(OddAnswer::HtmlAccepted),
+        29 => odd(OddAnswer::ErrorInOk),
+        30 => script(Script::DeliveredBeforeSent),
+        31 => script(Script::Repeated(if m == 0 { 2 } else { m })),
+        32 => script(Script::Late(or(3_600) * 1_000)),
+        33 => script(Script::ReadWithoutDelivered),
+        34 => Behaviour { call: CallRule::Slow(or(2_000)), script: Script::BeforeAnswer },
+        35 => script(Script::Reversed),
+        40 => Behaviour { call: CallRule::Held, script: Script::HeldThenSent(held_ms) },
+        41 => Behaviour { call: CallRule::Held, script: Script::HeldThenDropped(held_ms) },
+        50 => script(Script::ThenStopMessage),
+        51 => script(Script::ThenStopPreference),
+        _ => undefined,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,199 @@
+//! One cycle of one task: inputs in, one atomic transition out.
+
+use std::collections::BTreeMap;
+
+use sendplane_domain::limits::TIMERS_PER_CYCLE_MAX;
+use sendplane_domain::time::Timestamp;
+use sendplane_domain::trace::TraceContext;
+
+use crate::codec::DeadLetter;
+use crate::context::Context;
+use crate::overlay::{Overlay, StateFault, StateReader, Writes};
+use crate::stage::{Input, Stage};
+use crate::timer;
+
+/// An effect to start once the cycle is committed.
+#[derive(Debug)]
+pub struct Performed<E> {
+    /// The effect.
+    pub effect: E,
+    /// Trace of the input that asked for it.
+    pub trace: TraceContext,
+}
+
+/// Counters that rise when the cycle is committed.
+pub type Counts = BTreeMap<(&'static str, &'static str), u64>;
+
+#[derive(Debug)]
+pub(crate) struct Collected<S: Stage> {
+    pub outputs: Vec<(S::Output, TraceContext)>,
+    pub effects: Vec<Performed<S::Effect>>,
+    pub counts: Counts,
+}
+
+/// Everything a cycle changes, to be made durable at once.
+#[derive(Debug)]
+pub struct Transition<S: Stage> {
+    /// Records to produce.
+    pub outputs: Vec<(S::Output, TraceContext)>,
+    /// State writes: to the changelog, and after the commit to the store.
+    pub writes: Writes,
+    /// Effects to start after the commit.
+    pub effects: Vec<Performed<S::Effect>>,
+    /// Counters.
+    pub counts: Counts,
+    /// The cycle's time.
+    pub now: Timestamp,
+    /// When the task's next timer is due.
+    pub next_timer: Option<Timestamp>,
+    /// No timer stands before this time: where the next search may begin.
+    pub timer_floor: Timestamp,
+}
+
+/// What became of one input.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// The record is to be dead-lettered.
+    pub dead_letter: Option<DeadLetter>,
+    /// Outputs this input added, as a range of the cycle's outputs.
+    pub outputs: std::ops::Range<usize>,
+}
+
+/// A cycle in progress. Dropping it forgets everything.
+pub struct Cycle<'s, S: Stage> {
+    stage: &'s S,
+    globals: &'s S::Globals,
+    overlay: Overlay<'s>,
+    collected: Collected<S>,
+    now: Timestamp,
+    partition: i32,
+    partitions: u32,
+    timer_floor: Timestamp,
+    timers_fired: usize,
+    may_perform: bool,
+}
+
+/// Where and when a cycle runs.
+#[derive(Clone, Copy, Debug)]
+pub struct CycleTime {
+    /// max(wall clock, `now` of the last commit record).
+    pub now: Timestamp,
+    /// The task's partition.
+    pub partition: i32,
+    /// Partition count of all work topics.
+    pub partitions: u32,
+    /// From the last transition; the epoch for a task just opened.
+    pub timer_floor: Timestamp,
+    /// False while the task is handed over or the clock cannot be trusted.
+    pub may_perform: bool,
+}
+
+impl<'s, S: Stage> Cycle<'s, S> {
+    /// Opens a cycle over committed state.
+    pub fn open(
+        stage: &'s S,
+        committed: &'s dyn StateReader,
+        globals: &'s S::Globals,
+        time: CycleTime,
+    ) -> Self {
+        Self {
+            stage,
+            globals,
+            overlay: Overlay::new(committed),
+            collected: Collected {
+                outputs: Vec::new(),
+                effects: Vec::new(),
+                counts: Counts::new(),
+            },
+            now: time.now,
+            partition: time.partition,
+            partitions: time.partitions,
+            timer_floor: time.timer_floor,
+            timers_fired: 0,
+            may_perform: time.may_perform,
+        }
+    }
+
+    /// Gives one input to the stage.
+    pub fn apply(&mut self, input: Input<S>, trace: TraceContext) -> Applied {
+        let before = self.collected.outputs.len();
+        let mut ctx = Context {
+            now: self.now,
+            partition: self.partition,
+            partitions: self.partitions,
+            globals: self.globals,
+            overlay: &mut self.overlay,
+            collected: &mut self.collected,
+            trace,
+            may_perform: self.may_perform,
+            dead_letter: None,
+        };
+        self.stage.apply(input, &mut ctx);
+        let dead_letter = ctx.dead_letter;
+        Applied { dead_letter, outputs: before..self.collected.outputs.len() }
+    }
+
+    /// Fires due timers in order of due time, up to the limit of a cycle. Returns how many.
+    pub fn fire_timers(&mut self) -> usize {
+        let mut fired = 0;
+        while self.timers_fired < TIMERS_PER_CYCLE_MAX {
+            let Some((at, due)) =
+                timer::take_due(&mut self.overlay, self.timer_floor, self.now)
+            else {
+                break;
+            };
+            self.timer_floor = at;
+            self.timers_fired += 1;
+            fired += 1;
+            match postcard::from_bytes(&due.payload) {
+                Ok(payload) => {
+                    self.apply(Input::Timer(payload), due.trace);
+                }
+                Err(error) => self.overlay.note_fault(StateFault::Corrupt {
+                    table: "timers",
+                    detail: error.to_string(),
+                }),
+            }
+        }
+        fired
+    }
+
+    /// The outputs so far.
+    pub fn outputs(&self) -> &[(S::Output, TraceContext)] {
+        &self.collected.outputs
+    }
+
+    /// Writes under a key of the host's own, for example the positions of the global tables.
+    pub fn set_system(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
+        self.overlay.set(key, value);
+    }
+
+    /// The state as this cycle sees it.
+    pub fn read(&mut self, key: &[u8]) -> Option<Vec<u8>> {
+        self.overlay.get(key)
+    }
+
+    /// The first fault, after which the cycle is void.
+    pub fn fault(&self) -> Option<&StateFault> {
+        self.overlay.fault()
+    }
+
+    /// Ends the cycle.
+    pub fn finish(mut self) -> Result<Transition<S>, StateFault> {
+        let next_timer = timer::next_due(&mut self.overlay, self.timer_floor);
+        // Timers may be scheduled at `now` at the earliest, so nothing comes before it any more
+        // unless this cycle stopped at the timer limit.
+        let timer_floor = next_timer.map_or(self.now, |at| at.min(self.now));
+        let writes = self.overlay.into_writes()?;
+        let Collected { outputs, effects, counts } = self.collected;
+        Ok(Transition {
+            outputs,
+            writes,
+            effects,
+            counts,
+            now: self.now,
+            next_timer,
+            timer_floor,
+        })
+    }
+}

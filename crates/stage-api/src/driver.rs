@@ -1,0 +1,217 @@
+//! The in-memory host: one task, no broker, time by hand. For unit tests of stages.
+//!
+//! It keeps a changelog and proves at every commit that folding it gives the state (I6), so that
+//! each stage test also checks what a restart would find.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use sendplane_domain::time::Timestamp;
+use sendplane_domain::trace::TraceContext;
+
+use crate::codec::DeadLetter;
+use crate::commit::{COMMIT_KEY, CommitRecord, Fold};
+use crate::cycle::{Applied, Cycle, CycleTime, Performed, Transition};
+use crate::stage::{Globals, Input, RecordMeta, Stage};
+
+/// State and changelog entries are plain bytes.
+pub type State = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// What one or more cycles did.
+#[derive(Debug)]
+pub struct Produced<S: Stage> {
+    /// Outputs in order.
+    pub outputs: Vec<S::Output>,
+    /// Traces of the outputs, same order.
+    pub traces: Vec<TraceContext>,
+    /// Effects in order.
+    pub effects: Vec<S::Effect>,
+    /// Dead letters in order.
+    pub dead_letters: Vec<DeadLetter>,
+}
+
+impl<S: Stage> Default for Produced<S> {
+    fn default() -> Self {
+        Self {
+            outputs: Vec::new(),
+            traces: Vec::new(),
+            effects: Vec::new(),
+            dead_letters: Vec::new(),
+        }
+    }
+}
+
+/// Runs one task of one stage in memory. Every input is a cycle of its own.
+pub struct Driver<S: Stage> {
+    stage: S,
+    globals: S::Globals,
+    state: State,
+    changelog: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    now: Timestamp,
+    partition: i32,
+    partitions: u32,
+    txn_seq: u64,
+    offsets: BTreeMap<String, i64>,
+    timer_floor: Timestamp,
+    next_timer: Option<Timestamp>,
+}
+
+impl<S: Stage> Driver<S> {
+    /// An empty task of partition 0 of 1, at `now`.
+    pub fn new(stage: S, now: Timestamp) -> Self {
+        Self {
+            stage,
+            globals: S::Globals::default(),
+            state: State::new(),
+            changelog: Vec::new(),
+            now,
+            partition: 0,
+            partitions: 1,
+            txn_seq: 0,
+            offsets: BTreeMap::new(),
+            timer_floor: Timestamp::default(),
+            next_timer: None,
+        }
+    }
+
+    /// Places the task: for tests of misplaced records.
+    pub fn placed(mut self, partition: i32, partitions: u32) -> Self {
+        (self.partition, self.partitions) = (partition, partitions);
+        self
+    }
+
+    /// The time.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// The committed state, for assertions.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The stage.
+    pub fn stage(&self) -> &S {
+        &self.stage
+    }
+
+    /// The task's next timer.
+    pub fn next_timer(&self) -> Option<Timestamp> {
+        self.next_timer
+    }
+
+    /// Changes a global table and tells the stage.
+    pub fn global(&mut self, change: <S::Globals as Globals>::Change) -> Produced<S> {
+        self.globals.apply(&change);
+        self.run(|cycle| vec![cycle.apply(Input::Control(change), TraceContext::default())])
+    }
+
+    /// Feeds one record of `topic`, at the next offset.
+    pub fn record(&mut self, topic: &'static str, record: S::Record) -> Produced<S> {
+        self.record_traced(topic, record, TraceContext::default())
+    }
+
+    /// Feeds one record with a trace.
+    pub fn record_traced(
+        &mut self,
+        topic: &'static str,
+        record: S::Record,
+        trace: TraceContext,
+    ) -> Produced<S> {
+        let offset = *self.offsets.get(topic).unwrap_or(&0);
+        self.offsets.insert(topic.to_owned(), offset + 1);
+        let meta = RecordMeta {
+            topic,
+            partition: self.partition,
+            offset,
+            timestamp: self.now,
+            key: None,
+        };
+        self.run(|cycle| vec![cycle.apply(Input::Record { record, meta }, trace)])
+    }
+
+    /// Feeds the result of an effect.
+    pub fn effect_result(&mut self, result: S::EffectResult) -> Produced<S> {
+        self.run(|cycle| vec![cycle.apply(Input::Effect(result), TraceContext::default())])
+    }
+
+    /// Moves time to `to`, firing each timer at its own due time.
+    pub fn advance_to(&mut self, to: Timestamp) -> Produced<S> {
+        let mut all = Produced::default();
+        while let Some(due) = self.next_timer.filter(|due| *due <= to) {
+            self.now = self.now.max(due);
+            let produced = self.run(|cycle| {
+                cycle.fire_timers();
+                Vec::new()
+            });
+            all.outputs.extend(produced.outputs);
+            all.traces.extend(produced.traces);
+            all.effects.extend(produced.effects);
+        }
+        self.now = self.now.max(to);
+        all
+    }
+
+    /// Loses the process: a new one restores state from the changelog alone.
+    pub fn restart(&mut self) {
+        self.state = self.folded();
+        self.timer_floor = Timestamp::default();
+    }
+
+    fn run(&mut self, body: impl FnOnce(&mut Cycle<'_, S>) -> Vec<Applied>) -> Produced<S> {
+        let time = CycleTime {
+            now: self.now,
+            partition: self.partition,
+            partitions: self.partitions,
+            timer_floor: self.timer_floor,
+            may_perform: true,
+        };
+        let mut cycle = Cycle::open(&self.stage, &self.state, &self.globals, time);
+        let applied = body(&mut cycle);
+        let transition = cycle.finish().expect("the driver's state can always be read");
+        let dead_letters = applied.into_iter().filter_map(|one| one.dead_letter).collect();
+        self.commit(transition, dead_letters)
+    }
+
+    fn commit(&mut self, transition: Transition<S>, dead_letters: Vec<DeadLetter>) -> Produced<S> {
+        self.txn_seq += 1;
+        let commit = CommitRecord {
+            txn_seq: self.txn_seq,
+            inputs: self.offsets.clone(),
+            records: transition.writes.len() as u32,
+            now: transition.now,
+            partitions: self.partitions,
+        };
+        let mut entries: VecDeque<_> = transition.writes.into_iter().collect();
+        entries.push_back((COMMIT_KEY.to_vec(), Some(commit.encode())));
+        for (key, value) in entries {
+            match &value {
+                Some(value) => self.state.insert(key.clone(), value.clone()),
+                None => self.state.remove(&key),
+            };
+            self.changelog.push((key, value));
+        }
+        assert_eq!(self.state, self.folded(), "state equals the fold of the changelog (I6)");
+        self.next_timer = transition.next_timer;
+        self.timer_floor = transition.timer_floor;
+        let (outputs, traces) = transition.outputs.into_iter().unzip();
+        let effects = transition.effects.into_iter().map(|Performed { effect, .. }| effect);
+        Produced { outputs, traces, effects: effects.collect(), dead_letters }
+    }
+
+    fn folded(&self) -> State {
+        let mut fold = Fold::after(None);
+        let mut state = State::new();
+        for (offset, (key, value)) in self.changelog.iter().enumerate() {
+            let batch = fold
+                .push(offset as i64, key.clone(), value.clone())
+                .expect("the driver writes a sound changelog");
+            for (key, value) in batch.into_iter().flat_map(|batch| batch.writes) {
+                match value {
+                    Some(value) => state.insert(key, value),
+                    None => state.remove(&key),
+                };
+            }
+        }
+        state
+    }
+}

@@ -1,0 +1,493 @@
+//! One group commit of one task: what is queued becomes a draft of a transaction.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use sendplane_domain::time::Timestamp;
+use sendplane_domain::trace::{TraceContext, header};
+use sendplane_stage_api::cycle::{Applied, CycleTime};
+use sendplane_stage_api::table::{TableValue, decode_value, encode_value};
+use sendplane_stage_api::{
+    Codec, Cycle, DeadLetter, Encoded, Input, InputClass, RawRecord, RecordMeta, Stage, Transition,
+    Undecoded,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{BatchLimits, Names};
+use crate::effect::Arrived;
+use crate::error::Error;
+use crate::globals::View;
+use crate::lanes::Fetched;
+use crate::task::Task;
+
+/// System row: the global offsets a task has been told of.
+const GLOBALS_KEY: [u8; 2] = [0x00, 0x03];
+
+/// Largest record a transaction can carry: the producer's and the topics' limit, less framing.
+const OUTPUT_BYTES_MAX: usize = 4 << 20;
+
+#[derive(Serialize, Deserialize)]
+struct GlobalsApplied(Vec<i64>);
+
+impl TableValue for GlobalsApplied {}
+
+/// Reads the global offsets that a restored task had been told of.
+pub(crate) fn globals_applied(bytes: Option<Vec<u8>>) -> Option<Vec<i64>> {
+    decode_value::<GlobalsApplied>(&bytes?).ok().map(|row| row.0)
+}
+
+/// What the thread shares with the functions here.
+pub(crate) struct Surroundings<'a, S: Stage> {
+    pub stage: &'a S,
+    pub codec: &'a dyn Codec<S>,
+    pub names: &'a Names,
+    pub quarantine: &'a [String],
+    pub view: &'a View<S::Globals>,
+    pub wall: Timestamp,
+    pub partitions: u32,
+    pub may_perform: bool,
+    pub take_records: bool,
+}
+
+/// What is left of the group commit's bounds, over all tasks of the thread.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Budget {
+    pub inputs: usize,
+    pub outputs: usize,
+    pub bytes: usize,
+}
+
+impl Budget {
+    pub fn new(limits: &BatchLimits) -> Self {
+        Self { inputs: limits.inputs_max, outputs: limits.outputs_max, bytes: limits.bytes_max }
+    }
+
+    fn spend(&mut self, outputs: usize, bytes: usize) {
+        self.inputs = self.inputs.saturating_sub(1);
+        self.outputs = self.outputs.saturating_sub(outputs);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+
+    pub fn exhausted(&self) -> bool {
+        self.inputs == 0 || self.outputs == 0 || self.bytes == 0
+    }
+}
+
+/// A record for the dead-letter topic.
+pub(crate) struct DeadRecord {
+    pub record: Fetched,
+    pub fault: DeadLetter,
+}
+
+/// A transaction's part of one task, not yet produced.
+pub(crate) struct Draft<S: Stage> {
+    pub partition: i32,
+    pub transition: Transition<S>,
+    pub outputs: Vec<(Encoded, TraceContext)>,
+    pub dead: Vec<DeadRecord>,
+    pub offsets: Vec<i64>,
+    pub inputs: usize,
+    pub globals_applied: Option<Vec<i64>>,
+    pub oldest_input: Option<Timestamp>,
+    /// Results this draft has consumed: put back if it is not committed.
+    pub consumed: Vec<Arrived<S>>,
+}
+
+/// Why a task's turn ended early.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// The registry cannot be asked: the record stays at the head.
+    Schema(String),
+    /// A global row is missing: catch up first.
+    Globals,
+}
+
+/// The outcome of a task's turn.
+pub(crate) struct Turn<S: Stage> {
+    pub draft: Option<Draft<S>>,
+    pub hold: Option<Hold>,
+}
+
+/// Applies what is queued for `task`, within `budget`.
+pub(crate) fn take_turn<S: Stage>(
+    env: &Surroundings<'_, S>,
+    task: &mut Task<S>,
+    budget: &mut Budget,
+) -> Result<Turn<S>, Error> {
+    let at_start = *budget;
+    loop {
+        let mut taken = Taken::default();
+        match try_turn(env, task, budget, &mut taken) {
+            Ok(turn) => return Ok(turn),
+            Err(Failed::Error(error)) => return Err(error),
+            Err(Failed::Quarantine { input, offset, fault }) => {
+                // The record's state changes are in the overlay already: start over without it.
+                tracing::error!(partition = task.partition, offset, detail = fault.detail,
+                    "output cannot be encoded: its input record is dead-lettered");
+                task.quarantined.insert((input, offset), fault);
+                taken.put_back(task);
+                *budget = at_start;
+            }
+        }
+    }
+}
+
+enum Failed {
+    Error(Error),
+    Quarantine { input: usize, offset: i64, fault: DeadLetter },
+}
+
+/// Records taken from the queues in this turn.
+#[derive(Default)]
+struct Taken(Vec<(InputClass, Fetched)>);
+
+impl Taken {
+    fn put_back<S: Stage>(self, task: &mut Task<S>) {
+        for (class, record) in self.0.into_iter().rev() {
+            task.queues.entry(class).or_default().push_front(record);
+        }
+    }
+}
+
+fn try_turn<S: Stage>(
+    env: &Surroundings<'_, S>,
+    task: &mut Task<S>,
+    budget: &mut Budget,
+    taken: &mut Taken,
+) -> Result<Turn<S>, Failed> {
+    let mut turn = TurnState {
+        outputs: Vec::new(),
+        dead: Vec::new(),
+        offsets: task.offsets.clone(),
+        inputs: 0,
+        hold: None,
+        oldest_input: None,
+    };
+    let mut queues = std::mem::take(&mut task.queues);
+    let mut results = std::mem::take(&mut task.results);
+    let time = CycleTime {
+        now: env.wall.max(task.last_now),
+        partition: task.partition,
+        partitions: env.partitions,
+        timer_floor: task.timer_floor,
+        may_perform: env.may_perform,
+    };
+    let mut cycle = Cycle::open(env.stage, &task.store, &env.view.tables, time);
+    let mut dirty = task.fresh;
+    for key in &task.torn {
+        let committed = cycle.read(key);
+        cycle.set_system(key.clone(), committed);
+        dirty = true;
+    }
+    let applied_globals =
+        apply_globals(env, task.partition, &task.globals_applied, &mut cycle, budget, &mut turn);
+    let mut consumed = Vec::new();
+    let timers_due = task.next_timer.is_some_and(|at| at <= time.now);
+    let body = (|| -> Result<Option<Vec<i64>>, Failed> {
+        let applied_globals = applied_globals?;
+        // Records come first only in the code: a quarantine starts the turn over, and results
+        // cannot be taken back. Within a cycle the order of results and records is free.
+        if env.take_records {
+            let gate = task.feedback_marks.is_empty();
+            take_records(env, task.partition, &task.quarantined, gate, &mut queues, &mut cycle, budget, &mut turn, taken)?;
+        }
+        if timers_due {
+            let before = cycle.outputs().len();
+            let fired = guard(env, task.partition, "timer", 0, || cycle.fire_timers())?;
+            turn.inputs += fired;
+            encode_new(env, &cycle, before..cycle.outputs().len(), None, budget, &mut turn)?;
+        }
+        while let Some(arrived) = results.pop_front() {
+            let Arrived { result, trace, .. } = arrived.clone();
+            consumed.push(arrived);
+            let applied = guard(env, task.partition, "effect", 0, || {
+                cycle.apply(Input::Effect(result), trace)
+            })?;
+            turn.inputs += 1;
+            encode_new(env, &cycle, applied.outputs, None, budget, &mut turn)?;
+        }
+        Ok(applied_globals)
+    })();
+    let applied_globals = match body {
+        Ok(applied) => applied,
+        Err(failed) => {
+            drop(cycle);
+            (task.queues, task.results) = (queues, results);
+            return Err(failed);
+        }
+    };
+    dirty |= turn.inputs > 0;
+    if !dirty {
+        drop(cycle);
+        (task.queues, task.results) = (queues, results);
+        return Ok(Turn { draft: None, hold: turn.hold });
+    }
+    let finished = cycle.finish();
+    (task.queues, task.results) = (queues, results);
+    let transition = finished.map_err(|fault| {
+        Failed::Error(Error::State { partition: task.partition, fault })
+    })?;
+    let TurnState { outputs, dead, offsets, inputs, hold, oldest_input } = turn;
+    let draft = Draft {
+        partition: task.partition,
+        transition,
+        outputs,
+        dead,
+        offsets,
+        inputs,
+        globals_applied: applied_globals,
+        oldest_input,
+        consumed,
+    };
+    Ok(Turn { draft: Some(draft), hold })
+}
+
+struct TurnState {
+    outputs: Vec<(Encoded, TraceContext)>,
+    dead: Vec<DeadRecord>,
+    offsets: Vec<i64>,
+    inputs: usize,
+    hold: Option<Hold>,
+    oldest_input: Option<Timestamp>,
+}
+
+/// Tells the stage what changed in the global tables since this task last looked.
+fn apply_globals<S: Stage>(
+    env: &Surroundings<'_, S>,
+    partition: i32,
+    applied: &Option<Vec<i64>>,
+    cycle: &mut Cycle<'_, S>,
+    budget: &mut Budget,
+    turn: &mut TurnState,
+) -> Result<Option<Vec<i64>>, Failed> {
+    if applied.as_ref() == Some(&env.view.ends) {
+        return Ok(None);
+    }
+    // A task without a mark has no state that an old change could concern.
+    let changes =
+        applied.as_ref().map_or_else(Vec::new, |applied| env.view.changes_after(applied));
+    for change in &changes {
+        let result = guard(env, partition, "control", 0, || {
+            cycle.apply(Input::Control(change.clone()), TraceContext::default())
+        })?;
+        encode_new(env, cycle, result.outputs, None, budget, turn)?;
+    }
+    if applied.is_none() || !changes.is_empty() {
+        let row = encode_value(&GlobalsApplied(env.view.ends.clone()));
+        cycle.set_system(GLOBALS_KEY.to_vec(), Some(row));
+        turn.inputs += changes.len();
+    }
+    Ok(Some(env.view.ends.clone()))
+}
+
+#[expect(clippy::too_many_arguments, reason = "one caller; the pieces are borrowed from the task")]
+fn take_records<S: Stage>(
+    env: &Surroundings<'_, S>,
+    partition: i32,
+    quarantined: &std::collections::BTreeMap<(usize, i64), DeadLetter>,
+    feedback_applied: bool,
+    queues: &mut std::collections::BTreeMap<InputClass, VecDeque<Fetched>>,
+    cycle: &mut Cycle<'_, S>,
+    budget: &mut Budget,
+    turn: &mut TurnState,
+    taken: &mut Taken,
+) -> Result<(), Failed> {
+    for (class, queue) in queues.iter_mut() {
+        if *class != InputClass::Feedback && !feedback_applied {
+            continue;
+        }
+        while !budget.exhausted() {
+            let Some(record) = queue.pop_front() else { break };
+            match take_record(env, partition, quarantined, &record, cycle, budget, turn) {
+                Ok(None) => {
+                    turn.offsets[record.input] = record.offset + 1;
+                    turn.inputs += 1;
+                    turn.oldest_input =
+                        Some(turn.oldest_input.map_or(record.timestamp, |t| t.min(record.timestamp)));
+                    taken.0.push((*class, record));
+                }
+                Ok(Some(hold)) => {
+                    queue.push_front(record);
+                    turn.hold = Some(hold);
+                    return Ok(());
+                }
+                Err(failed) => {
+                    taken.0.push((*class, record));
+                    return Err(failed);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn take_record<S: Stage>(
+    env: &Surroundings<'_, S>,
+    partition: i32,
+    quarantined: &std::collections::BTreeMap<(usize, i64), DeadLetter>,
+    record: &Fetched,
+    cycle: &mut Cycle<'_, S>,
+    budget: &mut Budget,
+    turn: &mut TurnState,
+) -> Result<Option<Hold>, Failed> {
+    let input = &env.stage.inputs()[record.input];
+    let mut bury = |fault: DeadLetter, budget: &mut Budget| {
+        budget.spend(1, record.value.as_ref().map_or(0, Vec::len));
+        turn.dead.push(DeadRecord { record: record.clone(), fault });
+        Ok(None)
+    };
+    if let Some(fault) = quarantined.get(&(record.input, record.offset)) {
+        return bury(fault.clone(), budget);
+    }
+    if let Some(fault) = refused_unseen(env, input.topic, input.value_bytes_max, record) {
+        return bury(fault, budget);
+    }
+    let raw = RawRecord {
+        topic: input.topic,
+        partition: record.partition,
+        offset: record.offset,
+        timestamp: record.timestamp,
+        key: record.key.as_deref(),
+        value: record.value.as_deref(),
+    };
+    let decoded = match env.codec.decode(&raw) {
+        Ok(decoded) => decoded,
+        Err(Undecoded::Later(reason)) => return Ok(Some(Hold::Schema(reason))),
+        Err(Undecoded::Reject(fault)) => return bury(fault, budget),
+    };
+    if !record.globals_current && env.stage.misses_global(&decoded, &env.view.tables) {
+        return Ok(Some(Hold::Globals));
+    }
+    let meta = RecordMeta {
+        topic: input.topic,
+        partition: record.partition,
+        offset: record.offset,
+        timestamp: record.timestamp,
+        key: record.key.clone().and_then(|key| String::from_utf8(key).ok()),
+    };
+    let trace = trace_of(&record.headers);
+    let Applied { dead_letter, outputs } = guard(env, partition, input.topic, record.offset, || {
+        cycle.apply(Input::Record { record: decoded, meta }, trace)
+    })?;
+    encode_new(env, cycle, outputs, Some(record), budget, turn)?;
+    match dead_letter {
+        Some(fault) => {
+            turn.dead.push(DeadRecord { record: record.clone(), fault });
+            Ok(None)
+        }
+        None => Ok(None),
+    }
+}
+
+/// Reasons that need no decoding.
+fn refused_unseen<S: Stage>(
+    env: &Surroundings<'_, S>,
+    topic: &str,
+    value_bytes_max: usize,
+    record: &Fetched,
+) -> Option<DeadLetter> {
+    let bytes = record.value.as_ref().map_or(0, Vec::len);
+    if bytes > value_bytes_max {
+        return Some(DeadLetter {
+            code: "record_too_large",
+            detail: format!("the value has {bytes} bytes, {topic} takes at most {value_bytes_max}"),
+        });
+    }
+    let position = format!("{topic}/{}/{}", record.partition, record.offset);
+    env.quarantine.contains(&position).then(|| DeadLetter {
+        code: "quarantined",
+        detail: format!("{position} is listed in `quarantine` of this stage's configuration"),
+    })
+}
+
+/// Runs a handler; a panic is a stop that names its input.
+fn guard<S: Stage, R>(
+    _env: &Surroundings<'_, S>,
+    partition: i32,
+    topic: &str,
+    offset: i64,
+    body: impl FnOnce() -> R,
+) -> Result<R, Failed> {
+    catch_unwind(AssertUnwindSafe(body)).map_err(|panic| {
+        let message = panic
+            .downcast_ref::<String>()
+            .cloned()
+            .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+            .unwrap_or_else(|| "no message".into());
+        Failed::Error(Error::HandlerPanicked {
+            topic: topic.to_owned(),
+            partition,
+            offset,
+            message,
+        })
+    })
+}
+
+/// Encodes the outputs that an input added. `cause` is the record to blame.
+fn encode_new<S: Stage>(
+    env: &Surroundings<'_, S>,
+    cycle: &Cycle<'_, S>,
+    range: std::ops::Range<usize>,
+    cause: Option<&Fetched>,
+    budget: &mut Budget,
+    turn: &mut TurnState,
+) -> Result<(), Failed> {
+    let mut bytes = 0;
+    let count = range.len();
+    for (output, trace) in &cycle.outputs()[range] {
+        let encoded = env.codec.encode(output).and_then(|encoded| {
+            if encoded.value.len() > OUTPUT_BYTES_MAX {
+                Err(format!("output for {} has {} bytes", encoded.topic, encoded.value.len()))
+            } else {
+                Ok(encoded)
+            }
+        });
+        match (encoded, cause) {
+            (Ok(encoded), _) => {
+                bytes += encoded.value.len();
+                turn.outputs.push((encoded, trace.clone()));
+            }
+            (Err(detail), Some(record)) => {
+                let fault = DeadLetter { code: "output_not_encodable", detail };
+                let (input, offset) = (record.input, record.offset);
+                return Err(Failed::Quarantine { input, offset, fault });
+            }
+            (Err(detail), None) => {
+                return Err(Failed::Error(Error::Unsafe(format!(
+                    "an output of a timer or an effect cannot be encoded: {detail}"
+                ))));
+            }
+        }
+    }
+    budget.spend(count, bytes);
+    Ok(())
+}
+
+fn trace_of(headers: &[(String, Option<Vec<u8>>)]) -> TraceContext {
+    let text = |name: &str| {
+        headers
+            .iter()
+            .find(|(key, _)| key == name)
+            .and_then(|(_, value)| value.clone())
+            .and_then(|value| String::from_utf8(value).ok())
+    };
+    TraceContext {
+        traceparent: text(header::TRACEPARENT),
+        tracestate: text(header::TRACESTATE),
+        correlation_id: text(header::CORRELATION_ID),
+    }
+}
+
+/// The headers that carry a trace.
+pub(crate) fn trace_headers(trace: &TraceContext) -> Vec<(String, Option<Vec<u8>>)> {
+    [
+        (header::TRACEPARENT, &trace.traceparent),
+        (header::TRACESTATE, &trace.tracestate),
+        (header::CORRELATION_ID, &trace.correlation_id),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| {
+        value.as_ref().map(|value| (name.to_owned(), Some(value.clone().into_bytes())))
+    })
+    .collect()
+}

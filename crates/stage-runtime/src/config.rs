@@ -1,0 +1,111 @@
+//! Settings of the runtime. What correctness depends on is a constant in `domain::limits`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How to run one stage in this process.
+#[derive(Clone, Debug)]
+pub struct RuntimeConfig {
+    /// Stable and unique among the stage's instances; part of the transactional ids. Two processes
+    /// with one id fence each other.
+    pub instance_id: String,
+    /// librdkafka properties for every client: `bootstrap.servers`, security. Properties that
+    /// exactly-once depends on are set by the runtime and win.
+    pub kafka: BTreeMap<String, String>,
+    /// Directory of the state stores; `<dir>/<stage>/<partition>`.
+    pub state_dir: PathBuf,
+    /// OS threads, each a member of the consumer group.
+    pub threads: usize,
+    /// Group session timeout. A frozen process loses its partitions after it.
+    pub session_timeout: Duration,
+    /// Kafka's timeout of an open transaction; a dead owner's offsets are pending for as long.
+    pub transaction_timeout: Duration,
+    /// Bounds of one group commit.
+    pub batch: BatchLimits,
+    /// One block cache for all stores of the process, bytes.
+    pub block_cache_bytes: usize,
+    /// All memtables of the process together, bytes.
+    pub write_buffer_bytes: usize,
+    /// How long a revoked or stopping task waits for effects that are running.
+    pub settle_max: Duration,
+    /// A commit that takes longer may hide a retried EndTxn: the producer is re-created before the
+    /// next transaction. 0.7 × `retry.backoff.ms` of librdkafka.
+    pub slow_commit: Duration,
+    /// Records to dead-letter unseen, as `topic/partition/offset`: releases a stage that stopped
+    /// at a record which makes a handler panic.
+    pub quarantine: Vec<String>,
+}
+
+/// When a group commit ends: whichever bound is reached first, or the input is empty.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchLimits {
+    /// Age of its oldest input.
+    pub age_max: Duration,
+    /// Inputs.
+    pub inputs_max: usize,
+    /// Outputs.
+    pub outputs_max: usize,
+    /// Bytes of outputs and changelog.
+    pub bytes_max: usize,
+}
+
+impl Default for BatchLimits {
+    fn default() -> Self {
+        Self {
+            age_max: Duration::from_millis(10),
+            inputs_max: 500,
+            outputs_max: 5_000,
+            bytes_max: 4 << 20,
+        }
+    }
+}
+
+impl Default for RuntimeConfig {
+    fn default() -> Self {
+        Self {
+            instance_id: String::new(),
+            kafka: BTreeMap::new(),
+            state_dir: PathBuf::from("state"),
+            threads: 1,
+            session_timeout: Duration::from_secs(15),
+            transaction_timeout: Duration::from_secs(10),
+            batch: BatchLimits::default(),
+            block_cache_bytes: 64 << 20,
+            write_buffer_bytes: 64 << 20,
+            settle_max: Duration::from_secs(5),
+            slow_commit: Duration::from_millis(70),
+            quarantine: Vec::new(),
+        }
+    }
+}
+
+/// Names that follow from the stage's name.
+#[derive(Clone, Debug)]
+pub struct Names {
+    /// The stage.
+    pub stage: &'static str,
+    /// Consumer group, for example `sendplane.ingest`.
+    pub group: String,
+    /// Changelog topic.
+    pub changelog: String,
+    /// Dead-letter topic.
+    pub dead_letters: String,
+}
+
+impl Names {
+    /// The names of `stage`.
+    pub fn of(stage: &'static str) -> Self {
+        Self {
+            stage,
+            group: format!("sendplane.{stage}"),
+            changelog: format!("sendplane.{stage}.changelog"),
+            dead_letters: format!("dlq.sendplane.{stage}"),
+        }
+    }
+
+    /// The transactional id of one thread.
+    pub fn transactional_id(&self, instance_id: &str, thread: usize) -> String {
+        format!("sendplane.{}-{instance_id}-{thread}", self.stage)
+    }
+}

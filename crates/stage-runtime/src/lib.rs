@@ -1,0 +1,36 @@
+//! Runs a stage on Kafka: exactly-once transactions, RocksDB state, timers, effects.
+//!
+//! Shaped like Kafka Streams: an OS thread owns its consumers, one transactional producer and its
+//! tasks, one per partition. Reading order: [`runtime`] (start and stop), [`thread`] (the loop),
+//! [`assignment`] (taking over and giving up partitions), [`restore`], [`transaction`], [`store`].
+//!
+//! **Architecture invariant:** this crate alone uses rdkafka and rocksdb. Nothing of either shows
+//! in its interface.
+//!
+//! **Architecture invariant:** the store never leads Kafka. Writes reach it only after the
+//! transaction that carries them in its changelog is known to be committed.
+
+pub mod assignment;
+mod batch;
+mod client;
+mod clock;
+pub mod config;
+mod dead_letter;
+pub mod effect;
+pub mod error;
+pub mod globals;
+pub mod health;
+mod lanes;
+pub mod restore;
+pub mod runtime;
+pub mod store;
+mod task;
+pub mod thread;
+pub mod transaction;
+pub mod verify;
+
+pub use config::RuntimeConfig;
+pub use effect::{EffectRunner, Effects, NoEffects};
+pub use error::{Error, Recovery};
+pub use health::Health;
+pub use runtime::{Runtime, StageHost};

@@ -1,0 +1,357 @@
+//! Taking over a task: stable offsets, then the changelog's high watermark, then the changelog.
+//!
+//! The order matters. Offsets first: the other way round could accept offsets of a transaction
+//! whose state was not restored. The high watermark and not the last stable offset: an older
+//! zombie's open transaction holds the latter back below committed data (KAFKA-10167).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use sendplane_stage_api::InputTopic;
+use sendplane_stage_api::commit::{CommitRecord, Fold};
+
+use crate::client::{self, MemberContext};
+use crate::clock::Deadline;
+use crate::config::{Names, RuntimeConfig};
+use crate::error::Error;
+use crate::store::Store;
+
+const CALL_MAX: Duration = Duration::from_secs(10);
+/// Pending offsets of a dead owner are stable again once its transaction has timed out.
+const STABLE_MARGIN: Duration = Duration::from_secs(20);
+/// A restore that reads nothing for this long is given up and begun again.
+const PROGRESS_MAX: Duration = Duration::from_secs(60);
+
+/// A task's state as restored.
+#[derive(Debug)]
+pub(crate) struct Restored {
+    pub partition: i32,
+    pub store: Store,
+    /// The last commit record, `None` for a task that never committed.
+    pub last: Option<CommitRecord>,
+    /// Per input, where to go on.
+    pub offsets: Vec<i64>,
+    /// Keys of a tear behind the last commit record.
+    pub torn: Vec<Vec<u8>>,
+}
+
+/// The clients a restore uses.
+pub(crate) struct Clients<'a> {
+    pub config: &'a RuntimeConfig,
+    pub names: &'a Names,
+    pub member: &'a BaseConsumer<MemberContext>,
+    pub probe: &'a BaseConsumer,
+    pub inputs: &'static [InputTopic],
+    pub partitions: u32,
+}
+
+/// What the group has committed for one input of one task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CommittedOffset {
+    pub offset: i64,
+    pub metadata: String,
+}
+
+/// Restores `stores` from their changelog partitions. `keep_going` is asked often; when it says
+/// no, the result is `None`.
+pub(crate) fn restore(
+    clients: &Clients<'_>,
+    stores: Vec<(i32, Store)>,
+    keep_going: &mut dyn FnMut() -> bool,
+) -> Result<Option<Vec<Restored>>, Error> {
+    let partitions: Vec<i32> = stores.iter().map(|(partition, _)| *partition).collect();
+    let Some(committed) = stable_offsets(clients, &partitions, keep_going)? else {
+        return Ok(None);
+    };
+    let mut folding = Vec::new();
+    for (partition, store) in stores {
+        let (_, end) = watermarks(clients.probe, &clients.names.changelog, partition)?;
+        let next = store.position()?.map_or(0, |position| position.next_offset);
+        if next > end {
+            return Err(Error::Unsafe(format!(
+                "the store of partition {partition} stands at changelog offset {next}, but {} ends \
+                 at {end}: it belongs to another cluster or the changelog was re-created. Remove \
+                 the state directory only if the changelog is the right one",
+                clients.names.changelog
+            )));
+        }
+        let fold = Fold::after(store.last_commit()?);
+        folding.push(Folding { partition, store, fold, next, end });
+    }
+    if !read_changelogs(clients, &mut folding, keep_going)? {
+        return Ok(None);
+    }
+    folding
+        .into_iter()
+        .map(|Folding { partition, store, fold, .. }| {
+            let last = fold.last().cloned();
+            let torn = fold.finish();
+            let committed = &committed[&partition];
+            let starts = log_starts(clients, partition)?;
+            let offsets = agree(clients, partition, last.as_ref(), committed, &starts)?;
+            Ok(Restored { partition, store, last, offsets, torn })
+        })
+        .collect::<Result<Vec<_>, Error>>()
+        .map(Some)
+}
+
+struct Folding {
+    partition: i32,
+    store: Store,
+    fold: Fold,
+    next: i64,
+    end: i64,
+}
+
+/// The group's offsets once no transaction that could change them is open any more. The member
+/// reads committed, so the coordinator answers `UNSTABLE_OFFSET_COMMIT` until then.
+fn stable_offsets(
+    clients: &Clients<'_>,
+    partitions: &[i32],
+    keep_going: &mut dyn FnMut() -> bool,
+) -> Result<Option<BTreeMap<i32, Vec<Option<CommittedOffset>>>>, Error> {
+    let deadline = Deadline::after(clients.config.transaction_timeout + STABLE_MARGIN);
+    loop {
+        if !keep_going() {
+            return Ok(None);
+        }
+        match try_stable_offsets(clients, partitions) {
+            Ok(offsets) => return Ok(Some(offsets)),
+            Err(error) if deadline.passed() => return Err(error),
+            Err(error) => {
+                tracing::debug!(%error, "committed offsets are not stable yet");
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+    }
+}
+
+fn try_stable_offsets(
+    clients: &Clients<'_>,
+    partitions: &[i32],
+) -> Result<BTreeMap<i32, Vec<Option<CommittedOffset>>>, Error> {
+    let mut wanted = TopicPartitionList::new();
+    for input in clients.inputs {
+        for partition in partitions {
+            wanted.add_partition(input.topic, *partition);
+        }
+    }
+    // A short call: the member must be polled in between.
+    let found = clients
+        .member
+        .committed_offsets(wanted, Duration::from_secs(2))
+        .map_err(Error::kafka("read committed offsets"))?;
+    let mut by_partition = BTreeMap::new();
+    for partition in partitions {
+        let mut offsets = Vec::new();
+        for input in clients.inputs {
+            let element = found.find_partition(input.topic, *partition).ok_or_else(|| {
+                Error::Unsafe(format!("no answer about offsets of {}/{partition}", input.topic))
+            })?;
+            element.error().map_err(|source: KafkaError| Error::Kafka {
+                doing: "read committed offsets",
+                source,
+            })?;
+            offsets.push(match element.offset() {
+                Offset::Offset(offset) => {
+                    Some(CommittedOffset { offset, metadata: element.metadata().to_owned() })
+                }
+                _ => None,
+            });
+        }
+        by_partition.insert(*partition, offsets);
+    }
+    Ok(by_partition)
+}
+
+/// Reads all changelog partitions to their ends. False when told to stop.
+fn read_changelogs(
+    clients: &Clients<'_>,
+    folding: &mut [Folding],
+    keep_going: &mut dyn FnMut() -> bool,
+) -> Result<bool, Error> {
+    if folding.iter().all(|one| one.next >= one.end) {
+        return Ok(keep_going());
+    }
+    let changelog = &clients.names.changelog;
+    let reader: BaseConsumer =
+        client::reader(clients.config).create().map_err(Error::kafka("create restorer"))?;
+    let mut assignment = TopicPartitionList::new();
+    for one in folding.iter() {
+        assignment
+            .add_partition_offset(changelog, one.partition, Offset::Offset(one.next))
+            .map_err(Error::kafka("set a restore offset"))?;
+    }
+    reader.assign(&assignment).map_err(Error::kafka("assign changelogs"))?;
+    let mut progress = Deadline::after(PROGRESS_MAX);
+    let mut next_check = Deadline::after(Duration::from_millis(50));
+    loop {
+        match reader.poll(Duration::from_millis(20)) {
+            Some(Ok(message)) => {
+                let one = folding
+                    .iter_mut()
+                    .find(|one| one.partition == message.partition())
+                    .expect("only assigned partitions are read");
+                let partition = one.partition;
+                let folded = one
+                    .fold
+                    .push(
+                        message.offset(),
+                        message.key().unwrap_or_default().to_vec(),
+                        message.payload().map(<[u8]>::to_vec),
+                    )
+                    .map_err(|fault| Error::Fold { partition, fault })?;
+                one.next = message.offset() + 1;
+                if let Some(batch) = folded {
+                    one.store.apply_folded(&batch)?;
+                }
+                progress = Deadline::after(PROGRESS_MAX);
+            }
+            Some(Err(error)) => tracing::debug!(%error, "changelog reader"),
+            None => {}
+        }
+        if next_check.passed() {
+            next_check = Deadline::after(Duration::from_millis(50));
+            if !keep_going() {
+                return Ok(false);
+            }
+            let left = remaining(&reader, changelog, folding)?;
+            metrics::gauge!("sendplane_state_restore_remaining_records",
+                "stage" => clients.names.stage)
+            .set(left as f64);
+            if left == 0 {
+                return Ok(true);
+            }
+            if progress.passed() {
+                let seconds = PROGRESS_MAX.as_secs();
+                return Err(Error::TimedOut { doing: "restoring state", seconds });
+            }
+        }
+    }
+}
+
+/// How far the reader's positions are from the ends. Positions, unlike records, also pass control
+/// records, so an aborted or committed transaction at the very end does not leave a rest.
+fn remaining(
+    reader: &BaseConsumer,
+    changelog: &str,
+    folding: &[Folding],
+) -> Result<i64, Error> {
+    let positions = reader.position().map_err(Error::kafka("read restore position"))?;
+    let mut left = 0;
+    for one in folding {
+        let position = positions
+            .find_partition(changelog, one.partition)
+            .and_then(|element| element.offset().to_raw())
+            .filter(|position| *position >= 0)
+            .unwrap_or(one.next);
+        left += (one.end - position.max(one.next)).max(0);
+    }
+    Ok(left)
+}
+
+fn watermarks(probe: &BaseConsumer, topic: &str, partition: i32) -> Result<(i64, i64), Error> {
+    probe
+        .fetch_watermarks(topic, partition, CALL_MAX)
+        .map_err(Error::kafka("look at a partition's end"))
+}
+
+fn log_starts(clients: &Clients<'_>, partition: i32) -> Result<Vec<i64>, Error> {
+    clients
+        .inputs
+        .iter()
+        .map(|input| watermarks(clients.probe, input.topic, partition).map(|(low, _)| low))
+        .collect()
+}
+
+/// The current committed ends of the feedback inputs of `partition`, as (input, offset). The
+/// member reads committed, so what it calls the end is the last stable offset.
+pub(crate) fn feedback_marks(
+    clients: &Clients<'_>,
+    partition: i32,
+) -> Result<Vec<(usize, i64)>, Error> {
+    let mut marks = Vec::new();
+    for (index, input) in clients.inputs.iter().enumerate() {
+        if input.class == sendplane_stage_api::InputClass::Feedback {
+            let end = clients
+                .member
+                .fetch_watermarks(input.topic, partition, CALL_MAX)
+                .map_err(Error::kafka("look at a feedback topic's end"))?
+                .1;
+            marks.push((index, end));
+        }
+    }
+    Ok(marks)
+}
+
+/// Decides where to go on, or why not to start: state and offsets must be of one transaction.
+pub(crate) fn agree(
+    clients: &Clients<'_>,
+    partition: i32,
+    last: Option<&CommitRecord>,
+    committed: &[Option<CommittedOffset>],
+    log_starts: &[i64],
+) -> Result<Vec<i64>, Error> {
+    let Some(last) = last else {
+        if let Some(offset) = committed.iter().flatten().next() {
+            return Err(Error::Unsafe(format!(
+                "partition {partition}: the group has offsets (transaction {}) but {} is empty: \
+                 state is lost. Restore the changelog, or delete the group's offsets to start over",
+                offset.metadata, clients.names.changelog
+            )));
+        }
+        return Ok(log_starts.to_vec());
+    };
+    if last.partitions != clients.partitions {
+        return Err(Error::Unsafe(format!(
+            "partition {partition}: state was written with {} partitions per topic, the topics now \
+             have {}: the key to partition mapping differs. Re-create the topics with {} partitions",
+            last.partitions, clients.partitions, last.partitions
+        )));
+    }
+    let mut offsets = Vec::new();
+    for ((input, found), start) in clients.inputs.iter().zip(committed).zip(log_starts) {
+        let offset = match (last.inputs.get(input.topic), found) {
+            // An input this release has added.
+            (None, None) => *start,
+            (Some(recorded), Some(found)) => {
+                if found.metadata != last.txn_seq.to_string() || found.offset != *recorded {
+                    return Err(Error::SequenceMismatch {
+                        partition,
+                        changelog: last.txn_seq,
+                        offsets: format!("{} ({}@{})", found.metadata, input.topic, found.offset),
+                    });
+                }
+                found.offset
+            }
+            (Some(recorded), None) => {
+                return Err(Error::Unsafe(format!(
+                    "partition {partition}: the group's offset of {} is missing, state stands at \
+                     {recorded}: set the group's offset to {recorded} with metadata {}",
+                    input.topic, last.txn_seq
+                )));
+            }
+            (None, Some(found)) => {
+                return Err(Error::SequenceMismatch {
+                    partition,
+                    changelog: last.txn_seq,
+                    offsets: format!("{} has {}", input.topic, found.metadata),
+                });
+            }
+        };
+        if offset < *start {
+            return Err(Error::Unsafe(format!(
+                "{}/{partition}: the next record to read is {offset}, the log starts at {start}: \
+                 unread records were deleted. Nothing is skipped; reset the group's offsets \
+                 deliberately and lengthen the retention",
+                input.topic
+            )));
+        }
+        offsets.push(offset);
+    }
+    Ok(offsets)
+}

@@ -1,0 +1,214 @@
+//! Starting and stopping a stage in this process.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use sendplane_stage_api::{Codec, Globals, Stage};
+
+use crate::client;
+use crate::clock;
+use crate::config::{Names, RuntimeConfig};
+use crate::effect::Effects;
+use crate::error::{Error, Recovery};
+use crate::globals;
+use crate::health::Health;
+use crate::store::Stores;
+use crate::thread::{Shared, StageThread};
+
+/// A stage with all it needs to run.
+pub struct StageHost<S: Stage> {
+    /// The stage.
+    pub stage: S,
+    /// Its codec.
+    pub codec: Arc<dyn Codec<S>>,
+    /// Performs its effects.
+    pub effects: Effects<S>,
+}
+
+/// A running stage.
+pub struct Runtime {
+    threads: Vec<std::thread::JoinHandle<Result<(), Error>>>,
+    stop: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl Runtime {
+    /// Checks the topics and starts the stage's threads. Waits for the brokers, and for missing
+    /// topics, until `give_up` says otherwise; meanwhile `health` names what is missing.
+    pub fn start<S: Stage>(
+        config: RuntimeConfig,
+        host: StageHost<S>,
+        health: Health,
+        give_up: &dyn Fn() -> bool,
+    ) -> Result<Option<Self>, Error> {
+        if config.instance_id.is_empty() {
+            return Err(Error::Unsafe(
+                "instance-id is empty: give every instance of a stage a stable, unique id".into(),
+            ));
+        }
+        let names = Names::of(host.stage.name());
+        let Some(partitions) = await_topics::<S>(&config, &names, &host.stage, &health, give_up)?
+        else {
+            return Ok(None);
+        };
+        let globals = globals::start::<S>(&config, host.codec.clone(), health.clone())?;
+        let stores = Stores::new(&config, names.stage);
+        let shared = Arc::new(Shared {
+            stage: Arc::new(host.stage),
+            codec: host.codec,
+            effects: host.effects,
+            config,
+            names,
+            stores,
+            globals,
+            health,
+            partitions,
+            stop: AtomicBool::new(false),
+            watchdog: Watchdog::start(),
+        });
+        let mut threads = Vec::new();
+        for index in 0..shared.config.threads.max(1) {
+            let thread = StageThread::new(shared.clone(), index)?;
+            let handle = std::thread::Builder::new()
+                .name(format!("{}-{index}", shared.names.stage))
+                .spawn(move || thread.run())
+                .map_err(|error| Error::Unsafe(format!("cannot start a thread: {error}")))?;
+            threads.push(handle);
+        }
+        let stop = Arc::new(move || shared.stop.store(true, Ordering::Relaxed));
+        Ok(Some(Self { threads, stop }))
+    }
+
+    /// True while all threads run. One that ended has met an error that stops the process.
+    pub fn is_running(&self) -> bool {
+        self.threads.iter().all(|thread| !thread.is_finished())
+    }
+
+    /// Drains, commits, leaves the group; returns the first thread's error.
+    pub fn stop(self) -> Result<(), Error> {
+        (self.stop)();
+        let mut result = Ok(());
+        for thread in self.threads {
+            let ended = thread
+                .join()
+                .unwrap_or_else(|_| Err(Error::Unsafe("a stage thread panicked".into())));
+            result = result.and(ended);
+        }
+        result
+    }
+}
+
+/// Waits until all topics of the stage exist and agree on the partition count.
+fn await_topics<S: Stage>(
+    config: &RuntimeConfig,
+    names: &Names,
+    stage: &S,
+    health: &Health,
+    give_up: &dyn Fn() -> bool,
+) -> Result<Option<u32>, Error> {
+    let probe: BaseConsumer =
+        client::probe(config).create().map_err(Error::kafka("create probe"))?;
+    let mut work: Vec<&str> = stage.inputs().iter().map(|input| input.topic).collect();
+    work.extend([names.changelog.as_str(), names.dead_letters.as_str()]);
+    loop {
+        let reason = match look_at_topics(&probe, &work, S::Globals::topics()) {
+            Ok(partitions) => {
+                health.clear("topics");
+                return Ok(Some(partitions));
+            }
+            Err(error) if matches!(error, Error::Unsafe(_)) => return Err(error),
+            Err(error) if error.recovery() == Recovery::Stop => return Err(error),
+            Err(error) => error.to_string(),
+        };
+        tracing::warn!(reason, "not all topics can be used yet");
+        health.obstruct("topics", reason);
+        if give_up() {
+            return Ok(None);
+        }
+        std::thread::sleep(Duration::from_millis(300));
+    }
+}
+
+fn look_at_topics(probe: &BaseConsumer, work: &[&str], globals: &[&str]) -> Result<u32, Error> {
+    let mut agreed: Option<(&str, usize)> = None;
+    for topic in work {
+        let count = partition_count(probe, topic)?;
+        match agreed {
+            None => agreed = Some((topic, count)),
+            Some((first, expected)) if expected != count => {
+                return Err(Error::Unsafe(format!(
+                    "{topic} has {count} partitions, {first} has {expected}: all topics of the \
+                     plane need the same number"
+                )));
+            }
+            Some(_) => {}
+        }
+    }
+    for topic in globals {
+        let count = partition_count(probe, topic)?;
+        if count != 1 {
+            return Err(Error::Unsafe(format!(
+                "global topic {topic} has {count} partitions, it needs exactly 1"
+            )));
+        }
+    }
+    Ok(agreed.map_or(0, |(_, count)| count) as u32)
+}
+
+fn partition_count(probe: &BaseConsumer, topic: &str) -> Result<usize, Error> {
+    let metadata = probe
+        .fetch_metadata(Some(topic), Duration::from_secs(5))
+        .map_err(Error::kafka("look at topics"))?;
+    let found = metadata.topics().iter().find(|found| found.name() == topic);
+    match found {
+        Some(found) if found.error().is_none() && !found.partitions().is_empty() => {
+            Ok(found.partitions().len())
+        }
+        _ => Err(Error::MissingTopic(topic.to_owned())),
+    }
+}
+
+/// Ends the process when a commit hangs: `send_offsets_to_transaction` has no way out when the
+/// group coordinator is decommissioned (librdkafka#5511), and a restart is safe at any time.
+#[derive(Clone)]
+pub(crate) struct Watchdog {
+    armed_at: Arc<AtomicI64>,
+}
+
+/// Longer than any timeout inside a commit.
+const HUNG_AFTER: Duration = Duration::from_secs(120);
+
+impl Watchdog {
+    fn start() -> Self {
+        let armed_at = Arc::new(AtomicI64::new(0));
+        let watched = Arc::downgrade(&armed_at);
+        std::thread::spawn(move || {
+            while let Some(armed_at) = watched.upgrade() {
+                let armed = armed_at.load(Ordering::Relaxed);
+                let waited = clock::wall().as_millis() - armed;
+                if armed > 0 && waited > HUNG_AFTER.as_millis() as i64 {
+                    tracing::error!(waited_ms = waited, "a commit hangs: the process ends");
+                    std::process::exit(70);
+                }
+                drop(armed_at);
+                std::thread::sleep(Duration::from_secs(1));
+            }
+        });
+        Self { armed_at }
+    }
+
+    /// Watches until the guard is dropped.
+    pub fn arm(&self) -> Armed {
+        self.armed_at.store(clock::wall().as_millis(), Ordering::Relaxed);
+        Armed(self.armed_at.clone())
+    }
+}
+
+pub(crate) struct Armed(Arc<AtomicI64>);
+
+impl Drop for Armed {
+    fn drop(&mut self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+}

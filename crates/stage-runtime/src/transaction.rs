@@ -1,0 +1,197 @@
+//! One transactional producer, with the guards against what librdkafka hides.
+//!
+//! * A commit drains first: with a message in flight `commit_transaction` of rdkafka 0.39 sleeps
+//!   100 ms.
+//! * librdkafka has no KIP-890 client side: a late EndTxn can commit half of the *next*
+//!   transaction. It retries EndTxn silently; the only signs are duration and statistics. After
+//!   any of them the producer is re-created before the next `begin`: the new epoch fences what is
+//!   late.
+//! * There is no abort here. Whatever fails, the producer is dropped; `init_transactions` of its
+//!   successor aborts what is open.
+
+use std::time::Duration;
+
+use rdkafka::consumer::ConsumerGroupMetadata;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::util::Timeout;
+
+use crate::client::{self, CommitDelivery, ProducerEvents};
+use crate::clock::{Deadline, monotonic};
+use crate::config::RuntimeConfig;
+use crate::error::Error;
+
+const INIT_MAX: Duration = Duration::from_secs(30);
+const DRAIN_MAX: Duration = Duration::from_secs(30);
+const OFFSETS_MAX: Duration = Duration::from_secs(30);
+
+/// A record to produce, borrowed.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing<'r> {
+    /// Topic.
+    pub topic: &'r str,
+    /// Partition; always explicit.
+    pub partition: i32,
+    /// Key.
+    pub key: Option<&'r [u8]>,
+    /// Value; `None` is a tombstone.
+    pub value: Option<&'r [u8]>,
+    /// Headers.
+    pub headers: &'r [(String, Option<Vec<u8>>)],
+    /// Timestamp in ms; `None` for now.
+    pub timestamp: Option<i64>,
+    /// 0, or for a commit record its task's number from 1.
+    pub commit_of: usize,
+}
+
+/// How long the parts of a commit took.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CommitTimes {
+    /// Waiting for deliveries.
+    pub drain: Duration,
+    /// `send_offsets_to_transaction`.
+    pub offsets: Duration,
+    /// `commit_transaction`.
+    pub commit: Duration,
+}
+
+/// A transactional producer that owns its transactional id.
+pub struct TransactionalProducer {
+    producer: BaseProducer<ProducerEvents>,
+    transactional_id: String,
+    slow_commit: Duration,
+    trouble_seen: u64,
+    suspect: Option<&'static str>,
+}
+
+impl TransactionalProducer {
+    /// Connects and fences whoever used `transactional_id` before; aborts what it left open.
+    pub fn create(config: &RuntimeConfig, transactional_id: &str) -> Result<Self, Error> {
+        let producer: BaseProducer<ProducerEvents> = client::producer(config, transactional_id)
+            .create_with_context(ProducerEvents::default())
+            .map_err(Error::kafka("create producer"))?;
+        let deadline = Deadline::after(INIT_MAX);
+        loop {
+            match producer.init_transactions(Duration::from_secs(10)) {
+                Ok(()) => break,
+                Err(KafkaError::Transaction(error))
+                    if error.is_retriable() && !deadline.passed() =>
+                {
+                    tracing::debug!(error = %error.string(), "init_transactions is repeated");
+                }
+                Err(source) => return Err(Error::Kafka { doing: "init_transactions", source }),
+            }
+        }
+        Ok(Self {
+            producer,
+            transactional_id: transactional_id.to_owned(),
+            slow_commit: config.slow_commit,
+            trouble_seen: 0,
+            suspect: None,
+        })
+    }
+
+    /// Why this producer must not begin another transaction, if so.
+    pub fn suspect(&mut self) -> Option<&'static str> {
+        let trouble = self.producer.context().trouble();
+        if trouble > self.trouble_seen {
+            self.trouble_seen = trouble;
+            self.suspect.get_or_insert("requests were retried");
+        }
+        self.suspect
+    }
+
+    /// Begins a transaction.
+    pub fn begin(&self) -> Result<(), Error> {
+        self.producer.begin_transaction().map_err(|source| self.classify("begin", source))
+    }
+
+    /// Adds a record.
+    pub fn send(&self, outgoing: &Outgoing<'_>) -> Result<(), Error> {
+        let mut headers = OwnedHeaders::new_with_capacity(outgoing.headers.len());
+        for (key, value) in outgoing.headers {
+            headers = headers.insert(Header { key, value: value.as_deref() });
+        }
+        let mut record: BaseRecord<'_, [u8], [u8], usize> =
+            BaseRecord::with_opaque_to(outgoing.topic, outgoing.commit_of)
+                .partition(outgoing.partition)
+                .headers(headers);
+        record.key = outgoing.key;
+        record.payload = outgoing.value;
+        record.timestamp = outgoing.timestamp;
+        let deadline = Deadline::after(DRAIN_MAX);
+        loop {
+            match self.producer.send(record) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back))
+                    if !deadline.passed() =>
+                {
+                    record = back;
+                    self.producer.poll(Duration::from_millis(1));
+                }
+                Err((source, _)) => return Err(self.classify("produce", source)),
+            }
+        }
+    }
+
+    /// Waits until every record is acknowledged, adds the offsets and commits.
+    ///
+    /// `offsets` must not be empty: librdkafka would send nothing, and the group would not fence.
+    pub fn commit(
+        &mut self,
+        offsets: &TopicPartitionList,
+        group: &ConsumerGroupMetadata,
+    ) -> Result<(CommitTimes, Vec<CommitDelivery>), Error> {
+        assert!(offsets.count() > 0, "a transaction without offsets is not fenced by the group");
+        let started = monotonic();
+        self.drain()?;
+        let drained = monotonic();
+        self.producer
+            .send_offsets_to_transaction(offsets, group, OFFSETS_MAX)
+            .map_err(|source| self.classify("send offsets", source))?;
+        let sent = monotonic();
+        // Any other timeout than "never" risks that librdkafka's state and the broker's part ways.
+        self.producer
+            .commit_transaction(Timeout::Never)
+            .map_err(|source| self.classify("commit", source))?;
+        let committed = monotonic();
+        let times = CommitTimes {
+            drain: drained - started,
+            offsets: sent - drained,
+            commit: committed - sent,
+        };
+        if times.commit > self.slow_commit {
+            self.suspect.get_or_insert("the commit was slow");
+        }
+        Ok((times, self.producer.context().take_commits()))
+    }
+
+    fn drain(&self) -> Result<(), Error> {
+        let deadline = Deadline::after(DRAIN_MAX);
+        while self.producer.in_flight_count() > 0 {
+            if deadline.passed() {
+                let seconds = DRAIN_MAX.as_secs();
+                return Err(Error::TimedOut { doing: "delivery", seconds });
+            }
+            self.producer.poll(Duration::from_millis(1));
+        }
+        match self.producer.context().take_undelivered() {
+            None => Ok(()),
+            Some(text) => Err(Error::Undelivered(text)),
+        }
+    }
+
+    fn classify(&self, doing: &'static str, source: KafkaError) -> Error {
+        let fatal = self.producer.client().fatal_error();
+        let code = source.rdkafka_error_code();
+        let fenced = [Some(RDKafkaErrorCode::Fenced), Some(RDKafkaErrorCode::ProducerFenced)];
+        if fatal.as_ref().is_some_and(|(code, _)| fenced.contains(&Some(*code)))
+            || fenced.contains(&code)
+        {
+            return Error::Fenced { transactional_id: self.transactional_id.clone() };
+        }
+        Error::Kafka { doing, source }
+    }
+}

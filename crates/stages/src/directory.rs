@@ -1,0 +1,252 @@
+//! The global tables: who the tenants are, which numbers they own, which templates they may send.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use sendplane_domain::id::{PhoneNumberId, TemplateName, TenantId};
+use sendplane_stage_api::{DeadLetter, Globals, RawRecord, Undecoded};
+use sendplane_wire::codec::Decoder;
+use sendplane_wire::record::{Template, Tenant, TenantPhoneNumber};
+use sendplane_wire::topic;
+
+use crate::schemas::{Schemas, undecoded, unexpected_topic};
+
+/// Names a template.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TemplateKey {
+    /// Owner.
+    pub tenant: TenantId,
+    /// Name.
+    pub name: TemplateName,
+    /// Language code as Meta writes it.
+    pub language: String,
+}
+
+impl TemplateKey {
+    /// The record key: `<tenant>/<name>/<language>`.
+    pub fn record_key(&self) -> String {
+        format!("{}/{}/{}", self.tenant, self.name, self.language)
+    }
+
+    /// Reads [`Self::record_key`]. A tenant may contain slashes, names and languages may not.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (rest, language) = text.rsplit_once('/')?;
+        let (tenant, name) = rest.rsplit_once('/')?;
+        Some(Self {
+            tenant: TenantId::new(tenant),
+            name: TemplateName::new(name),
+            language: language.to_owned(),
+        })
+    }
+}
+
+/// Tenants, their numbers and templates.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Directory {
+    tenants: BTreeMap<TenantId, Arc<Tenant>>,
+    owners: BTreeMap<PhoneNumberId, TenantId>,
+    templates: BTreeMap<TemplateKey, Arc<Template>>,
+}
+
+/// A change of one row; `None` removes it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// A tenant.
+    Tenant(TenantId, Option<Tenant>),
+    /// A template.
+    Template(TemplateKey, Option<Template>),
+}
+
+impl Directory {
+    /// The tenant, if there is one.
+    pub fn tenant(&self, tenant: &TenantId) -> Option<&Tenant> {
+        self.tenants.get(tenant).map(Arc::as_ref)
+    }
+
+    /// The owner of a phone number.
+    pub fn owner_of(&self, number: &PhoneNumberId) -> Option<&TenantId> {
+        self.owners.get(number)
+    }
+
+    /// A phone number of `tenant`.
+    pub fn number(&self, tenant: &TenantId, number: &PhoneNumberId) -> Option<&TenantPhoneNumber> {
+        let tenant = self.tenants.get(tenant)?;
+        tenant.phone_numbers.iter().find(|found| found.phone_number_id == *number)
+    }
+
+    /// A template, whatever its status.
+    pub fn template(&self, key: &TemplateKey) -> Option<&Template> {
+        self.templates.get(key).map(Arc::as_ref)
+    }
+}
+
+impl Globals for Directory {
+    type Change = Change;
+
+    fn topics() -> &'static [&'static str] {
+        &[topic::TENANTS, topic::TEMPLATES]
+    }
+
+    fn apply(&mut self, change: &Change) {
+        match change {
+            Change::Tenant(tenant, row) => {
+                self.owners.retain(|_, owner| owner != tenant);
+                match row {
+                    Some(row) => {
+                        for number in &row.phone_numbers {
+                            self.owners.insert(number.phone_number_id.clone(), tenant.clone());
+                        }
+                        self.tenants.insert(tenant.clone(), Arc::new(row.clone()));
+                    }
+                    None => {
+                        self.tenants.remove(tenant);
+                    }
+                }
+            }
+            Change::Template(key, Some(row)) => {
+                self.templates.insert(key.clone(), Arc::new(row.clone()));
+            }
+            Change::Template(key, None) => {
+                self.templates.remove(key);
+            }
+        }
+    }
+}
+
+/// Decodes the global topics.
+pub struct DirectoryCodec {
+    tenants: Decoder<Tenant>,
+    templates: Decoder<Template>,
+}
+
+impl DirectoryCodec {
+    /// With the registry's schemas.
+    pub fn new(schemas: &Schemas) -> Self {
+        Self {
+            tenants: schemas.decoder(topic::TENANTS),
+            templates: schemas.decoder(topic::TEMPLATES),
+        }
+    }
+
+    /// One record of a global topic.
+    pub fn decode(&self, raw: &RawRecord<'_>) -> Result<Change, Undecoded> {
+        let key = raw.key.and_then(|key| std::str::from_utf8(key).ok()).ok_or_else(|| {
+            Undecoded::Reject(DeadLetter {
+                code: "no_key",
+                detail: "a record of a compacted topic needs a UTF-8 key".into(),
+            })
+        })?;
+        match raw.topic {
+            topic::TENANTS => {
+                let row = raw
+                    .value
+                    .map(|value| self.tenants.decode(Some(value)))
+                    .transpose()
+                    .map_err(undecoded)?;
+                Ok(Change::Tenant(TenantId::new(key), row))
+            }
+            topic::TEMPLATES => {
+                let row = raw
+                    .value
+                    .map(|value| self.templates.decode(Some(value)))
+                    .transpose()
+                    .map_err(undecoded)?;
+                let key = TemplateKey::parse(key).ok_or_else(|| {
+                    Undecoded::Reject(DeadLetter {
+                        code: "bad_key",
+                        detail: format!("{key:?} is not <tenant>/<name>/<language>"),
+                    })
+                })?;
+                Ok(Change::Template(key, row))
+            }
+            other => Err(unexpected_topic(other)),
+        }
+    }
+}
+
+/// Rows for tests of the stages, the simulator and the driver.
+pub mod sample {
+    use sendplane_domain::time::Timestamp;
+    use sendplane_wire::record::ParameterFormat;
+
+    use super::*;
+
+    /// An active tenant with one number, `<tenant>-number`, of 80 messages per second.
+    pub fn tenant(tenant: &str) -> Tenant {
+        let number = PhoneNumberId::new(format!("{tenant}-number"));
+        Tenant {
+            tenant: TenantId::new(tenant),
+            name: tenant.to_owned(),
+            active: true,
+            credential: "default".into(),
+            default_phone_number_id: number.clone(),
+            phone_numbers: vec![TenantPhoneNumber {
+                phone_number_id: number,
+                waba_id: format!("{tenant}-waba"),
+                display_number: "+15550001111".into(),
+                messages_per_second: 80,
+            }],
+            updated_at: Timestamp::from_millis(0),
+        }
+    }
+
+    /// An approved template `name` in `en` of `category` with positional variables 1 to `variables`.
+    pub fn template(tenant: &str, name: &str, category: &str, variables: usize) -> Template {
+        Template {
+            tenant: TenantId::new(tenant),
+            name: TemplateName::new(name),
+            language: "en".into(),
+            version: 1,
+            category: category.into(),
+            status: "APPROVED".into(),
+            parameter_format: ParameterFormat::Positional,
+            body_variables: (1..=variables).map(|n| n.to_string()).collect(),
+            updated_at: Timestamp::from_millis(0),
+        }
+    }
+
+    /// The change that sets a tenant.
+    pub fn set_tenant(row: Tenant) -> Change {
+        Change::Tenant(row.tenant.clone(), Some(row))
+    }
+
+    /// The change that sets a template.
+    pub fn set_template(row: Template) -> Change {
+        let key = TemplateKey {
+            tenant: row.tenant.clone(),
+            name: row.name.clone(),
+            language: row.language.clone(),
+        };
+        Change::Template(key, Some(row))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_follow_their_tenant() {
+        let mut directory = Directory::default();
+        directory.apply(&sample::set_tenant(sample::tenant("acme")));
+        let number = PhoneNumberId::new("acme-number");
+        assert_eq!(directory.owner_of(&number), Some(&TenantId::new("acme")));
+        let mut moved = sample::tenant("acme");
+        moved.phone_numbers[0].phone_number_id = PhoneNumberId::new("other");
+        directory.apply(&sample::set_tenant(moved));
+        assert_eq!(directory.owner_of(&number), None);
+        directory.apply(&Change::Tenant(TenantId::new("acme"), None));
+        assert_eq!(directory, Directory::default());
+    }
+
+    #[test]
+    fn template_keys_round_trip() {
+        let key = TemplateKey {
+            tenant: TenantId::new("a/b"),
+            name: TemplateName::new("hello"),
+            language: "en_US".into(),
+        };
+        assert_eq!(TemplateKey::parse(&key.record_key()), Some(key));
+        assert_eq!(TemplateKey::parse("nonsense"), None);
+    }
+}
