@@ -1,1 +1,8 @@
-//! (to come)
+//! What the tests on a real broker share: the local stack, a Kafka client, processes to kill, and
+//! a stage simple enough that its right output is known.
+
+pub mod counter;
+pub mod kafka;
+pub mod process;
+pub mod stack;
+pub mod wait;

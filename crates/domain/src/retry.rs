@@ -61,7 +61,8 @@ const PROVIDER_STEP_MIN: Duration = Duration::from_secs(1);
 /// the present one.
 ///
 /// `jitter` is added to the waits that messages serve on their own (message and media faults). A
-/// held number, pair or template is released by one timer and paced by its bucket, so it needs none.
+/// held number, pair or template is released by one timer and paced by its bucket, so it needs
+/// none.
 pub fn next(
     class: CodeClass,
     failures: u32,
@@ -111,8 +112,8 @@ pub fn next(
     }
 }
 
-/// Steps shrink towards the deadline, so that a one-time code with 30 s to live is not given up with
-/// 30 s to live because the step is 45 s.
+/// Steps shrink towards the deadline, so that a one-time code with 30 s to live is not given up
+/// with 30 s to live because the step is 45 s.
 fn provider_wide(failures: u32, now: Timestamp, deadline: Timestamp) -> Next {
     let half_of_the_rest = deadline.since(now) / 2;
     if half_of_the_rest < PROVIDER_STEP_MIN {

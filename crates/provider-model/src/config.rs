@@ -172,7 +172,10 @@ pub struct PairLimit {
 
 impl Default for PairLimit {
     fn default() -> Self {
-        Self { burst: 45, refill_ms: 6_000 }
+        Self {
+            burst: 45,
+            refill_ms: 6_000,
+        }
     }
 }
 
@@ -241,7 +244,11 @@ impl TryFrom<[u64; 2]> for MsRange {
     type Error = &'static str;
 
     fn try_from([min, max]: [u64; 2]) -> Result<Self, Self::Error> {
-        if min > max { Err("a range must be [min, max] with min <= max") } else { Ok(Self { min, max }) }
+        if min > max {
+            Err("a range must be [min, max] with min <= max")
+        } else {
+            Ok(Self { min, max })
+        }
     }
 }
 
@@ -280,7 +287,10 @@ impl Config {
     /// Checks what types cannot say.
     pub fn check(&self) -> Result<(), Invalid> {
         for (index, number) in self.phone_numbers.iter().enumerate() {
-            if self.phone_numbers[..index].iter().any(|other| other.id == number.id) {
+            if self.phone_numbers[..index]
+                .iter()
+                .any(|other| other.id == number.id)
+            {
                 return Err(Invalid::PhoneNumberTwice(number.id.clone()));
             }
             if number.throughput_per_second == 0 {
@@ -341,7 +351,11 @@ impl Default for Config {
                 number("100000000000002", "15550100002", 1_000),
             ],
             templates: vec![
-                template("order_confirmed", Category::Utility, Variables::Positional(2)),
+                template(
+                    "order_confirmed",
+                    Category::Utility,
+                    Variables::Positional(2),
+                ),
                 template(
                     "order_shipped",
                     Category::Utility,
@@ -349,7 +363,11 @@ impl Default for Config {
                 ),
                 Template {
                     url_buttons: 1,
-                    ..template("login_code", Category::Authentication, Variables::Positional(1))
+                    ..template(
+                        "login_code",
+                        Category::Authentication,
+                        Variables::Positional(1),
+                    )
                 },
                 template("season_sale", Category::Marketing, Variables::Positional(1)),
             ],
@@ -361,5 +379,59 @@ impl Default for Config {
             business_scoped_ids: true,
             faults: Faults::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_can_be_used() {
+        assert_eq!(Config::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        let check = |change: &dyn Fn(&mut Config)| {
+            let mut config = Config::default();
+            change(&mut config);
+            config.check().expect_err("refused")
+        };
+        let twice =
+            check(&|config| config.phone_numbers[1].id = config.phone_numbers[0].id.clone());
+        assert_eq!(
+            twice,
+            Invalid::PhoneNumberTwice("100000000000001".to_owned())
+        );
+        let zero = check(&|config| config.phone_numbers[0].throughput_per_second = 0);
+        assert_eq!(zero, Invalid::Zero("throughput_per_second"));
+        // A template of every account and one of a single account would both match.
+        let twice = check(&|config| {
+            let mut copy = config.templates[0].clone();
+            copy.waba_id = Some("200000000000001".to_owned());
+            config.templates.push(copy);
+        });
+        assert!(matches!(twice, Invalid::TemplateTwice { .. }), "{twice}");
+        let zero = check(&|config| config.updates_per_webhook_max = 0);
+        assert_eq!(zero, Invalid::Zero("updates_per_webhook_max"));
+        let zero = check(&|config| config.pair_limit.refill_ms = 0);
+        assert_eq!(zero, Invalid::Zero("pair_limit.refill_ms"));
+        let ratio = check(&|config| config.read_ratio = 1.1);
+        assert_eq!(ratio, Invalid::Probability("read_ratio"));
+        let knob = check(&|config| config.faults.lose_answer = f64::NAN);
+        assert_eq!(knob, Invalid::Probability("lose_answer"));
+    }
+
+    #[test]
+    fn one_template_may_differ_between_accounts() {
+        let mut config = Config::default();
+        for id in ["1", "2"] {
+            let mut template = config.templates[0].clone();
+            template.name = "both".to_owned();
+            template.waba_id = Some(id.to_owned());
+            config.templates.push(template);
+        }
+        assert_eq!(config.check(), Ok(()));
     }
 }

@@ -156,7 +156,12 @@ pub enum Parameter {
 }
 
 const fn row(kind: u8, parameter: Parameter, counted: bool, result: &'static str) -> Row {
-    Row { kind, parameter, counted, result }
+    Row {
+        kind,
+        parameter,
+        counted,
+        result,
+    }
 }
 
 /// Every kind of test recipient.
@@ -167,32 +172,117 @@ pub const TABLE: &[Row] = {
         row(1, None, false, "sent, delivered; never read"),
         row(2, None, false, "sent; never delivered"),
         row(3, None, false, "accepted; no webhook ever"),
-        row(4, Code, false, "accepted; failed with the code, no sent before it"),
+        row(
+            4,
+            Code,
+            false,
+            "accepted; failed with the code, no sent before it",
+        ),
         row(5, Code, false, "accepted; sent, then failed with the code"),
-        row(6, Code, false, "accepted; sent, delivered, then failed with the code"),
+        row(
+            6,
+            Code,
+            false,
+            "accepted; sent, delivered, then failed with the code",
+        ),
         row(7, None, false, "accepted; failed without errors[]"),
         row(10, Code, false, "every call refused with the code"),
-        row(11, Code, true, "first m calls refused with the code, then accepted and read"),
-        row(20, None, true, "first m calls accepted, answer lost; webhooks up to read"),
-        row(21, None, true, "first m calls accepted, answer lost; no webhook ever"),
-        row(22, None, true, "first m calls reset, nothing accepted; then accepted and read"),
-        row(23, Milliseconds, false, "accepted; answer after the time (0: 5 s)"),
-        row(24, None, true, "first m calls HTTP 500 as text, nothing accepted; then accepted"),
-        row(25, None, true, "first m calls HTTP 500 as text, but accepted; webhooks up to read"),
-        row(26, None, true, "first m calls HTTP 200 without messages, accepted"),
-        row(27, None, true, "first m calls HTTP 200 without messages, nothing accepted"),
+        row(
+            11,
+            Code,
+            true,
+            "first m calls refused with the code, then accepted and read",
+        ),
+        row(
+            20,
+            None,
+            true,
+            "first m calls accepted, answer lost; webhooks up to read",
+        ),
+        row(
+            21,
+            None,
+            true,
+            "first m calls accepted, answer lost; no webhook ever",
+        ),
+        row(
+            22,
+            None,
+            true,
+            "first m calls reset, nothing accepted; then accepted and read",
+        ),
+        row(
+            23,
+            Milliseconds,
+            false,
+            "accepted; answer after the time (0: 5 s)",
+        ),
+        row(
+            24,
+            None,
+            true,
+            "first m calls HTTP 500 as text, nothing accepted; then accepted",
+        ),
+        row(
+            25,
+            None,
+            true,
+            "first m calls HTTP 500 as text, but accepted; webhooks up to read",
+        ),
+        row(
+            26,
+            None,
+            true,
+            "first m calls HTTP 200 without messages, accepted",
+        ),
+        row(
+            27,
+            None,
+            true,
+            "first m calls HTTP 200 without messages, nothing accepted",
+        ),
         row(28, None, true, "first m calls HTTP 200 with HTML, accepted"),
-        row(29, None, true, "first m calls HTTP 200 with an error object, nothing accepted"),
+        row(
+            29,
+            None,
+            true,
+            "first m calls HTTP 200 with an error object, nothing accepted",
+        ),
         row(30, None, false, "delivered webhook before sent, then read"),
         row(31, None, true, "each webhook comes m times (0: 2)"),
-        row(32, Seconds, false, "webhooks later by the time (0: 1 h), with early timestamps"),
+        row(
+            32,
+            Seconds,
+            false,
+            "webhooks later by the time (0: 1 h), with early timestamps",
+        ),
         row(33, None, false, "sent, read; delivered never comes"),
-        row(34, Milliseconds, false, "sent webhook before the answer (answer after 0: 2 s)"),
+        row(
+            34,
+            Milliseconds,
+            false,
+            "sent webhook before the answer (answer after 0: 2 s)",
+        ),
         row(35, None, false, "read, delivered, sent in this order"),
-        row(40, Seconds, false, "held_for_quality_assessment, after the time sent and read"),
-        row(41, Seconds, false, "held_for_quality_assessment, after the time failed 132015"),
+        row(
+            40,
+            Seconds,
+            false,
+            "held_for_quality_assessment, after the time sent and read",
+        ),
+        row(
+            41,
+            Seconds,
+            false,
+            "held_for_quality_assessment, after the time failed 132015",
+        ),
         row(50, None, false, "read, then the recipient writes STOP"),
-        row(51, None, false, "read, then the recipient stops marketing (user_preferences)"),
+        row(
+            51,
+            None,
+            false,
+            "read, then the recipient stops marketing (user_preferences)",
+        ),
     ]
 };
 
@@ -201,64 +291,95 @@ pub const TABLE: &[Row] = {
 /// # Panics
 /// When a part has too many digits.
 pub fn number(kind: u8, parameter: u32, times: u8, serial: u16) -> String {
-    assert!(kind <= 99 && parameter <= 999_999 && times <= 9 && serial <= 999, "too many digits");
+    assert!(
+        kind <= 99 && parameter <= 999_999 && times <= 9 && serial <= 999,
+        "too many digits"
+    );
     format!("+{PREFIX}{kind:02}{parameter:06}{times}{serial:03}")
 }
 
 /// The behaviour of a recipient given by its digits; `None` for an ordinary one.
 pub fn behaviour(digits: &str) -> Option<Behaviour> {
     let rest = digits.strip_prefix(PREFIX)?;
-    let undefined = Behaviour { call: CallRule::Undefined, script: Script::Silent };
+    let undefined = Behaviour {
+        call: CallRule::Undefined,
+        script: Script::Silent,
+    };
     if rest.len() != 12 || !rest.bytes().all(|byte| byte.is_ascii_digit()) {
         return Some(undefined);
     }
     let digits = |range: std::ops::Range<usize>| rest[range].parse::<u32>().unwrap_or_default();
     let (kind, parameter, m) = (digits(0..2), digits(2..8), digits(8..9));
+    let call = call_rule(kind, parameter, m);
+    let script = script(kind, parameter, m);
+    Some(match (call, script) {
+        (None, None) => undefined,
+        (call, script) => Behaviour {
+            call: call.unwrap_or(CallRule::Accept),
+            script: script.unwrap_or(Script::Read),
+        },
+    })
+}
+
+/// What a kind does to the call; none: nothing.
+fn call_rule(kind: u32, parameter: u32, m: u32) -> Option<CallRule> {
     let times = match m {
         0 => Times::First(1),
         9 => Times::Always,
         count => Times::First(u64::from(count)),
     };
     let code = i64::from(parameter);
-    let late_code = if parameter == 0 { 131_026 } else { code };
-    let or = |default: u64| if parameter == 0 { default } else { u64::from(parameter) };
-    let held_ms = (parameter > 0).then_some(u64::from(parameter) * 1_000);
-    let script = |script| Behaviour { call: CallRule::Accept, script };
-    let call = |call| Behaviour { call, script: Script::Read };
-    let odd = |answer| call(CallRule::Odd(answer, times));
     Some(match kind {
-        0 => script(Script::Read),
-        1 => script(Script::Delivered),
-        2 => script(Script::Sent),
-        3 => script(Script::Silent),
-        4 => script(Script::Failed(late_code)),
-        5 => script(Script::SentThenFailed(late_code)),
-        6 => script(Script::DeliveredThenFailed(late_code)),
-        7 => script(Script::FailedWithoutErrors),
-        10 => call(CallRule::Refuse(code, Times::Always)),
-        11 => call(CallRule::Refuse(code, times)),
-        20 => call(CallRule::LoseAnswer(times)),
-        21 => Behaviour { call: CallRule::LoseAnswer(times), script: Script::Silent },
-        22 => call(CallRule::CloseBeforeRead(times)),
-        23 => call(CallRule::Slow(or(5_000))),
-        24 => odd(OddAnswer::BareErrorRefused),
-        25 => odd(OddAnswer::BareErrorAccepted),
-        26 => odd(OddAnswer::NoMessagesAccepted),
-        27 => odd(OddAnswer::NoMessagesRefused),
-        28 => odd(OddAnswer::HtmlAccepted),
-        29 => odd(OddAnswer::ErrorInOk),
-        30 => script(Script::DeliveredBeforeSent),
-        31 => script(Script::Repeated(if m == 0 { 2 } else { m })),
-        32 => script(Script::Late(or(3_600) * 1_000)),
-        33 => script(Script::ReadWithoutDelivered),
-        34 => Behaviour { call: CallRule::Slow(or(2_000)), script: Script::BeforeAnswer },
-        35 => script(Script::Reversed),
-        40 => Behaviour { call: CallRule::Held, script: Script::HeldThenSent(held_ms) },
-        41 => Behaviour { call: CallRule::Held, script: Script::HeldThenDropped(held_ms) },
-        50 => script(Script::ThenStopMessage),
-        51 => script(Script::ThenStopPreference),
-        _ => undefined,
+        10 => CallRule::Refuse(code, Times::Always),
+        11 => CallRule::Refuse(code, times),
+        20 | 21 => CallRule::LoseAnswer(times),
+        22 => CallRule::CloseBeforeRead(times),
+        23 => CallRule::Slow(or(parameter, 5_000)),
+        24 => CallRule::Odd(OddAnswer::BareErrorRefused, times),
+        25 => CallRule::Odd(OddAnswer::BareErrorAccepted, times),
+        26 => CallRule::Odd(OddAnswer::NoMessagesAccepted, times),
+        27 => CallRule::Odd(OddAnswer::NoMessagesRefused, times),
+        28 => CallRule::Odd(OddAnswer::HtmlAccepted, times),
+        29 => CallRule::Odd(OddAnswer::ErrorInOk, times),
+        34 => CallRule::Slow(or(parameter, 2_000)),
+        40 | 41 => CallRule::Held,
+        _ => return None,
     })
+}
+
+/// Which webhooks a kind gets; none: the usual ones.
+fn script(kind: u32, parameter: u32, m: u32) -> Option<Script> {
+    let code = or(parameter, 131_026) as i64;
+    let held_ms = (parameter > 0).then_some(u64::from(parameter) * 1_000);
+    Some(match kind {
+        0 => Script::Read,
+        1 => Script::Delivered,
+        2 => Script::Sent,
+        3 | 21 => Script::Silent,
+        4 => Script::Failed(code),
+        5 => Script::SentThenFailed(code),
+        6 => Script::DeliveredThenFailed(code),
+        7 => Script::FailedWithoutErrors,
+        30 => Script::DeliveredBeforeSent,
+        31 => Script::Repeated(if m == 0 { 2 } else { m }),
+        32 => Script::Late(or(parameter, 3_600) * 1_000),
+        33 => Script::ReadWithoutDelivered,
+        34 => Script::BeforeAnswer,
+        35 => Script::Reversed,
+        40 => Script::HeldThenSent(held_ms),
+        41 => Script::HeldThenDropped(held_ms),
+        50 => Script::ThenStopMessage,
+        51 => Script::ThenStopPreference,
+        _ => return None,
+    })
+}
+
+fn or(parameter: u32, default: u64) -> u64 {
+    if parameter == 0 {
+        default
+    } else {
+        u64::from(parameter)
+    }
 }
 
 #[cfg(test)]

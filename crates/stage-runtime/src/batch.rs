@@ -13,7 +13,7 @@ use sendplane_stage_api::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::config::{BatchLimits, Names};
+use crate::config::BatchLimits;
 use crate::effect::Arrived;
 use crate::error::Error;
 use crate::globals::View;
@@ -40,7 +40,6 @@ pub(crate) fn globals_applied(bytes: Option<Vec<u8>>) -> Option<Vec<i64>> {
 pub(crate) struct Surroundings<'a, S: Stage> {
     pub stage: &'a S,
     pub codec: &'a dyn Codec<S>,
-    pub names: &'a Names,
     pub quarantine: &'a [String],
     pub view: &'a View<S::Globals>,
     pub wall: Timestamp,

@@ -26,6 +26,7 @@ pub mod runtime;
 pub mod store;
 mod task;
 pub mod thread;
+pub mod tools;
 pub mod transaction;
 pub mod verify;
 

@@ -472,7 +472,6 @@ impl<S: Stage> StageThread<S> {
         let env = Surroundings {
             stage: &*shared.stage,
             codec: &*shared.codec,
-            names: &shared.names,
             quarantine: &shared.config.quarantine,
             view: &view,
             wall: clock::wall(),

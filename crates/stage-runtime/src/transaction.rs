@@ -27,6 +27,10 @@ const INIT_MAX: Duration = Duration::from_secs(30);
 const DRAIN_MAX: Duration = Duration::from_secs(30);
 const OFFSETS_MAX: Duration = Duration::from_secs(30);
 
+/// How librdkafka says that a newer epoch of our transactional id exists.
+const FENCED: [RDKafkaErrorCode; 2] =
+    [RDKafkaErrorCode::Fenced, RDKafkaErrorCode::ProducerFenced];
+
 /// A record to produce, borrowed.
 #[derive(Clone, Copy, Debug)]
 pub struct Outgoing<'r> {
@@ -139,7 +143,7 @@ impl TransactionalProducer {
     /// Waits until every record is acknowledged, adds the offsets and commits.
     ///
     /// `offsets` must not be empty: librdkafka would send nothing, and the group would not fence.
-    pub fn commit(
+    pub(crate) fn commit(
         &mut self,
         offsets: &TopicPartitionList,
         group: &ConsumerGroupMetadata,
@@ -179,18 +183,24 @@ impl TransactionalProducer {
         }
         match self.producer.context().take_undelivered() {
             None => Ok(()),
+            // A fenced producer purges its queue; the purged records are not the cause.
+            Some(_) if self.is_fenced() => Err(self.fenced()),
             Some(text) => Err(Error::Undelivered(text)),
         }
     }
 
-    fn classify(&self, doing: &'static str, source: KafkaError) -> Error {
+    fn is_fenced(&self) -> bool {
         let fatal = self.producer.client().fatal_error();
-        let code = source.rdkafka_error_code();
-        let fenced = [Some(RDKafkaErrorCode::Fenced), Some(RDKafkaErrorCode::ProducerFenced)];
-        if fatal.as_ref().is_some_and(|(code, _)| fenced.contains(&Some(*code)))
-            || fenced.contains(&code)
-        {
-            return Error::Fenced { transactional_id: self.transactional_id.clone() };
+        fatal.is_some_and(|(code, _)| FENCED.contains(&code))
+    }
+
+    fn fenced(&self) -> Error {
+        Error::Fenced { transactional_id: self.transactional_id.clone() }
+    }
+
+    fn classify(&self, doing: &'static str, source: KafkaError) -> Error {
+        if self.is_fenced() || source.rdkafka_error_code().is_some_and(|c| FENCED.contains(&c)) {
+            return self.fenced();
         }
         Error::Kafka { doing, source }
     }

@@ -1,7 +1,7 @@
 //! What crosses the borders: Avro records on topics, and Meta's JSON.
 //!
 //! Reading order: [`topic`] (names and settings), [`record`] (one file per record), [`codec`]
-//! (bytes ⇄ record), [`registry`] (what to register).
+//! (bytes ⇄ record), [`registry`] (what to register), [`cloud_api`] (the send call), [`webhook`]
 //! (what Meta tells us).
 //!
 //! **Architecture invariant:** no I/O. Schemas of other writers come through
@@ -17,3 +17,8 @@ pub mod record;
 pub mod codec;
 pub mod framing;
 pub mod registry;
+
+pub mod cloud_api;
+pub mod webhook;
+
+mod text;

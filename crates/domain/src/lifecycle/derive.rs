@@ -5,8 +5,8 @@
 //! 1. A delivery of any wamid: played, read, delivered. It beats `failed`, because one device has
 //!    the message even if another refused it.
 //! 2. A wamid that is alive, neither failed nor past its time for statuses: sent, accepted or held.
-//!    It beats everything that follows, also a `failed` of another wamid, because this one may still
-//!    arrive. A webhook alone proves it.
+//!    It beats everything that follows, also a `failed` of another wamid, because this one may
+//!    still arrive. A webhook alone proves it.
 //! 3. How the current attempt stands, while that is not proven: submitting, in doubt, given up, or
 //!    accepted without any status in time. No decision talks it away.
 //! 4. A decision newer than the one the current attempt was made under: policy moved on after an

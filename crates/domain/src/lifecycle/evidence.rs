@@ -164,7 +164,8 @@ pub enum AttemptEvent {
         /// What follows.
         disposition: Disposition,
     },
-    /// The deadline passed before the call.
+    /// The deadline passed before the call; also for a message that was never attempted, under the
+    /// number its attempt would have had.
     Expired,
     /// The answer is lost or ambiguous.
     InDoubt {
@@ -200,8 +201,8 @@ impl AttemptEvent {
     /// - an intent says least, everything else followed it;
     /// - not sent and expired are our own view from before the call. They lose to doubt: if one
     ///   owner says the call never started and another that it may have, it may have;
-    /// - giving up comes after doubt and tells nothing new about the provider, so that every answer,
-    ///   however late, corrects it;
+    /// - giving up comes after doubt and tells nothing new about the provider, so that every
+    ///   answer, however late, corrects it;
     /// - an error is the provider's word;
     /// - a wamid is proof. Over any error, because some errors come from a part that does not know
     ///   what another part did; `Accepted` over `Held`, because the hold is the earlier of the two.

@@ -45,8 +45,8 @@ const EXPECTED: &str = "
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const LATER: Timestamp = Timestamp::from_millis(1_700_000_060_000);
 
-/// The column of an evidence, as named in the head of the table. No wildcard: a new kind of evidence
-/// does not compile until it has a column.
+/// The column of an evidence, as named in the head of the table. No wildcard: a new kind of
+/// evidence does not compile until it has a column.
 fn column(evidence: &Evidence) -> &'static str {
     match evidence {
         Evidence::Admitted { .. } => "Ad",
@@ -119,7 +119,7 @@ fn row_name(state: Option<MessageState>) -> &'static str {
     }
 }
 
-/// A subject with every field set.
+/// Whose message the tests speak of.
 pub(super) fn subject() -> Box<Subject> {
     Box::new(Subject {
         tenant: TenantId::new("acme"),

@@ -4,7 +4,8 @@
 //! queued ─▶ deferred ─▶ dispatched ─▶ submitting ─▶ accepted ─▶ sent ─▶ delivered ─▶ read | played
 //!    │          │            │            ├─▶ held            └──▶ failed (after acceptance)
 //!    │          │            │            ├─▶ in_doubt ─▶ accepted | outcome_unknown
-//!    └──────────┴────────────┴─▶ suppressed | blocked | expired | cancelled | rejected | dead_lettered
+//!    └──────────┴────────────┴─▶ suppressed | blocked | expired | cancelled
+//!                                | rejected | dead_lettered
 //! refused | duplicate | stale   (never admitted)
 //! ```
 //!

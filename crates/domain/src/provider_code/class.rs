@@ -15,20 +15,20 @@ pub enum CodeClass {
     /// The provider is unwell. Send holds the number and tries in steps of at most 45 s until the
     /// deadline; no message is blamed.
     ProviderWide,
-    /// The phone number's throughput is exceeded. Send cuts the number's rate and queues the message
-    /// again.
+    /// The phone number's throughput is exceeded. Send cuts the number's rate and queues the
+    /// message again.
     ThrottleNumber,
     /// Too much to one recipient from one number. Send parks that pair's sub-queue for 4^n s; other
     /// recipients go on.
     ThrottlePair,
-    /// The app's call rate is exceeded, all numbers together. Send slows every number of the app, by
-    /// the header `X-App-Usage`.
+    /// The app's call rate is exceeded, all numbers together. Send slows every number of the app,
+    /// by the header `X-App-Usage`.
     ThrottleApp,
     /// The WhatsApp business account's rate is exceeded. Send slows its numbers, by the header
     /// `X-Business-Use-Case-Usage`.
     ThrottleAccount,
-    /// The number is restricted for spam. Send stops bulk of the number for hours, alarms, and tries
-    /// the message again much later.
+    /// The number is restricted for spam. Send stops bulk of the number for hours, alarms, and
+    /// tries the message again much later.
     ThrottleSpam,
     /// A template (its flow) is limited to so many messages an hour. Send holds that template.
     ThrottleTemplate,
@@ -40,7 +40,8 @@ pub enum CodeClass {
     /// The recipient cannot be reached. Send rejects the message; policy suppresses the contact for
     /// weeks, not for ever.
     PermanentRecipient,
-    /// The user stopped marketing of this business. Send rejects the message and reports the opt-out.
+    /// The user stopped marketing of this business. Send rejects the message and reports the
+    /// opt-out.
     RecipientOptedOut,
     /// Meta's cap of marketing per user. Send returns the message to policy, which waits at least
     /// 24 h and longer each time, or suppresses it.
@@ -48,8 +49,8 @@ pub enum CodeClass {
     /// The user is in Meta's experiment without marketing; a retry gives the same. Send rejects the
     /// message; utility and open windows are not concerned.
     RecipientMarketingExcluded,
-    /// The account may not message this country. Send rejects the message; policy blocks the country
-    /// for the tenant.
+    /// The account may not message this country. Send rejects the message; policy blocks the
+    /// country for the tenant.
     RecipientCountryBlocked,
     /// The recipient's identity key changed. Send rejects the message; the contact is on hold until
     /// the change is acknowledged.
@@ -70,9 +71,11 @@ pub enum CodeClass {
     SuspendDirectSend,
     /// The message outlived its time at the provider. Send ends it as expired.
     Expired,
-    /// The provider could not fetch or take the media. Send retries after 5 s and 15 s, then rejects.
+    /// The provider could not fetch or take the media. Send retries after 5 s and 15 s, then
+    /// rejects.
     RetryMedia,
-    /// A marketing template is still being synchronised, up to 10 min. Send retries once after that.
+    /// A marketing template is still being synchronised, up to 10 min. Send retries once after
+    /// that.
     RetryTemplateSync,
     /// Marketing must go through `/marketing_messages`. Send returns the message to policy for the
     /// other route.
@@ -80,8 +83,8 @@ pub enum CodeClass {
     /// The marketing route is not open to this template or account. Send alarms and returns the
     /// message to policy for `/messages`.
     RouteMessages,
-    /// Not an answer to a send: inbound, registration, calling, template and account tooling. On the
-    /// send path it is a surprise: send dead letters the message for a person.
+    /// Not an answer to a send: inbound, registration, calling, template and account tooling. On
+    /// the send path it is a surprise: send dead letters the message for a person.
     NotSendPath,
 }
 

@@ -77,8 +77,8 @@ pub fn classify_status(code: i64) -> Classified {
     }
 }
 
-/// Classifies an outcome without a JSON `error`: a timeout or reset (`None`), a 5xx page of a proxy,
-/// a 200 without `messages[0].id`.
+/// Classifies an outcome without a JSON `error`: a timeout or reset (`None`), a 5xx page of a
+/// proxy, a 200 without `messages[0].id`.
 ///
 /// A bare 4xx is an edge server's refusal and never reached the API; this is an assumption of ours,
 /// Meta documents no such answer. Everything else may hide an accepted message.

@@ -222,7 +222,7 @@ fn a_vanished_number_is_not_a_fault_of_the_request() {
     assert_eq!(class_of(Some(33)), SuspendNumber);
     assert_eq!(class_of(None), PermanentRequest);
     assert_eq!(class_of(Some(2_494_055)), PermanentRequest);
-    assert_eq!(effective_code(190, Some(463)), 190);
+    assert_eq!(effective_code(190, Some(33)), 190);
 }
 
 #[test]

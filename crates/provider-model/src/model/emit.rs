@@ -33,7 +33,10 @@ impl Model {
         let now_ms = self.advance(now_ms);
         let mut groups: Vec<Group> = Vec::new();
         let mut open: Vec<Option<usize>> = vec![None; self.numbers.len()];
-        while let Some(popped) = self.queue.pop(now_ms, self.config.seed, &self.config.faults) {
+        while let Some(popped) = self
+            .queue
+            .pop(now_ms, self.config.seed, &self.config.faults)
+        {
             match popped {
                 Popped::Dropped => self.ledger.summary.updates_dropped += 1,
                 Popped::Due(entry) => self.add(&mut groups, &mut open, entry, now_ms),
@@ -49,13 +52,17 @@ impl Model {
         entry: Entry,
         now_ms: i64,
     ) {
-        let group = self.render(entry, now_ms);
-        let joined = group.number.and_then(|number| open[number]).filter(|position| {
-            let other = &groups[*position];
-            other.kind == Kind::Statuses
-                && group.kind == Kind::Statuses
-                && other.updates.len() < self.config.updates_per_webhook_max
-        });
+        self.observe(entry.number, &entry.update, now_ms);
+        let group = self.render(entry);
+        let joined = group
+            .number
+            .and_then(|number| open[number])
+            .filter(|position| {
+                let other = &groups[*position];
+                other.kind == Kind::Statuses
+                    && group.kind == Kind::Statuses
+                    && other.updates.len() < self.config.updates_per_webhook_max
+            });
         match joined {
             Some(position) => {
                 let into = &mut groups[position];
@@ -75,27 +82,60 @@ impl Model {
         }
     }
 
+    /// What an update changes in the model when its time comes.
+    fn observe(&mut self, number: Option<usize>, update: &Update, now_ms: i64) {
+        match update {
+            Update::Status { status, .. } => self.ledger.count_update(status),
+            Update::RawStatus { status } => {
+                let name = status.get("status").and_then(Value::as_str);
+                self.ledger.count_update(name.unwrap_or("unknown"));
+            }
+            Update::Text { from, counted, .. } => {
+                self.ledger.count_update("inbound");
+                if let (Some(number), false) = (number, *counted) {
+                    self.note_inbound(number, from, now_ms);
+                }
+            }
+            Update::Preference {
+                from,
+                stop,
+                counted,
+            } => {
+                self.ledger.count_update("user_preferences");
+                if let (Some(number), false) = (number, *counted) {
+                    self.note_preference(number, from, *stop);
+                }
+            }
+            Update::RawChange { field, .. } => self.ledger.count_update(field),
+        }
+    }
+
     /// One update as a group of its own.
-    fn render(&mut self, entry: Entry, now_ms: i64) -> Group {
-        let Entry { number, at_ms, update, .. } = entry;
+    fn render(&mut self, entry: Entry) -> Group {
+        let Entry {
+            number,
+            at_ms,
+            update,
+            ..
+        } = entry;
         let waba_id = number.map_or_else(String::new, |number| {
             self.config.phone_numbers[number].waba_id.clone()
         });
         let (kind, value, contact) = match update {
-            Update::Status { message, status, code, priced } => {
-                self.ledger.count_update(status);
-                self.render_status(&waba_id, message, status, at_ms, code, priced)
-            }
-            Update::RawStatus { status } => {
-                let name = status.get("status").and_then(Value::as_str).unwrap_or("unknown");
-                self.ledger.count_update(name);
-                (Kind::Statuses, status, None)
-            }
-            Update::Text { from, id, name, text, counted } => {
-                self.ledger.count_update("inbound");
-                if let (Some(number), false) = (number, counted) {
-                    self.note_inbound(number, &from, now_ms);
-                }
+            Update::Status {
+                message,
+                status,
+                code,
+                priced,
+            } => self.render_status(&waba_id, message, status, at_ms, code, priced),
+            Update::RawStatus { status } => (Kind::Statuses, status, None),
+            Update::Text {
+                from,
+                id,
+                name,
+                text,
+                ..
+            } => {
                 let id = id.unwrap_or_else(|| self.inbound_id(&from));
                 let message = json!({
                     "from": from, "id": id, "timestamp": webhook::timestamp(at_ms),
@@ -104,34 +144,37 @@ impl Model {
                 let contact = self.contact(&waba_id, &from, name.as_deref());
                 (Kind::Messages, message, Some(contact))
             }
-            Update::Preference { from, stop, counted } => {
-                self.ledger.count_update("user_preferences");
-                if let (Some(number), false) = (number, counted) {
-                    self.note_preference(number, &from, stop);
-                }
-                let preference = json!({
-                    "wa_id": from, "category": "marketing_messages",
-                    "value": if stop { "stop" } else { "resume" },
-                    "detail": "User changed the preference for marketing messages",
-                    "timestamp": at_ms.div_euclid(1_000),
-                });
-                let contact = self.contact(&waba_id, &from, None);
-                (Kind::Preferences, preference, Some(contact))
+            Update::Preference { from, stop, .. } => {
+                let preference = preference(&from, stop, at_ms);
+                (
+                    Kind::Preferences,
+                    preference,
+                    Some(self.contact(&waba_id, &from, None)),
+                )
             }
-            Update::RawChange { waba_id, field, value } => {
-                self.ledger.count_update(&field);
-                let (updates, contacts) = (vec![value], Vec::new());
-                return Group { number, waba_id, field, kind: Kind::Raw, updates, contacts };
+            Update::RawChange {
+                waba_id,
+                field,
+                value,
+            } => {
+                return raw_group(waba_id, field, value);
             }
         };
-        let field = if kind == Kind::Preferences { "user_preferences" } else { "messages" };
+        let preferences = kind == Kind::Preferences;
+        let field = if preferences {
+            "user_preferences"
+        } else {
+            "messages"
+        }
+        .to_owned();
+        let (updates, contacts) = (vec![value], contact.into_iter().collect());
         Group {
             number,
             waba_id,
-            field: field.to_owned(),
+            field,
             kind,
-            updates: vec![value],
-            contacts: contact.into_iter().collect(),
+            updates,
+            contacts,
         }
     }
 
@@ -188,7 +231,14 @@ impl Model {
     }
 
     fn close(&mut self, group: Group) -> Webhook {
-        let Group { number, waba_id, field, kind, mut updates, contacts } = group;
+        let Group {
+            number,
+            waba_id,
+            field,
+            kind,
+            mut updates,
+            contacts,
+        } = group;
         let count = updates.len();
         let number = number.map(|number| &self.config.phone_numbers[number]);
         let value = match (kind, number) {
@@ -216,5 +266,27 @@ impl Model {
             body: webhook::envelope(&waba_id, &field, value),
             waba_id,
         }
+    }
+}
+
+/// One element of `user_preferences[]`; its timestamp is a number, unlike all others.
+fn preference(from: &str, stop: bool, at_ms: i64) -> Value {
+    json!({
+        "wa_id": from, "category": "marketing_messages",
+        "value": if stop { "stop" } else { "resume" },
+        "detail": "User changed the preference for marketing messages",
+        "timestamp": at_ms.div_euclid(1_000),
+    })
+}
+
+fn raw_group(waba_id: String, field: String, value: Value) -> Group {
+    let (updates, contacts) = (vec![value], Vec::new());
+    Group {
+        number: None,
+        waba_id,
+        field,
+        kind: Kind::Raw,
+        updates,
+        contacts,
     }
 }

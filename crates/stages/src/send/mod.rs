@@ -1,1 +1,176 @@
-//! (to come)
+//! Send: paces, calls the provider, retries, and knows what it does not know.
+//!
+//! ```text
+//! dispatch ─▶ Waiting ─grant─▶ Submitting ─answer─▶ Settled (accepted, rejected, dead lettered)
+//!               ▲  │                │  │
+//!               │  └─valid_until──▶ Settled (expired)
+//!               │                   │  └─refused or proven unsent─▶ Waiting (retry)
+//!               │                   └─answer lost, ambiguous or overdue─▶ InDoubt
+//!               └───────late proof that nothing was accepted──────────────┤
+//!                                       webhook ─▶ Settled (accepted) ◀───┤
+//!                                   end of doubt ─▶ Settled (unknown) ◀───┘
+//! ```
+//!
+//! A webhook settles any state: it proves that Meta accepted the message.
+//!
+//! Reading order: [`call`] (the effect and its result), `state` (what is stored), `queue` (grants),
+//! `settle` (results), `evidence` (webhooks), `ending` (ends and timers), `report` (outputs).
+//!
+//! **Architecture invariant:** a call is asked for in the cycle that commits its intent, its debit
+//! and its timer, and nowhere else (I3). A message is called again only after the attempt before
+//! it was refused or proven unsent (I4); after doubt it is not called again.
+
+pub mod call;
+mod codec;
+mod ending;
+mod evidence;
+mod intake;
+mod queue;
+mod report;
+mod settle;
+mod state;
+
+use std::time::Duration;
+
+use sendplane_domain::opaque::HashKey;
+use sendplane_domain::rate::Limit;
+use sendplane_stage_api::{Context, Input, InputClass, InputTopic, Stage};
+use sendplane_wire::record::Attempt;
+use sendplane_wire::topic;
+
+use crate::directory::{Change, Directory};
+use call::{CallProvider, CallResult};
+pub use codec::{Record, SendCodec};
+pub use state::{SETTLED_RETENTION, Timer};
+
+/// Options of the stage.
+#[derive(Clone, Debug)]
+pub struct SendSettings {
+    /// The deployment's secret: authenticates opaque data, keys the hashes of wamids.
+    pub hash_key: HashKey,
+    /// How long a doubted attempt waits for a webhook before it is given up.
+    pub doubt_window: Duration,
+    /// How far below Meta's ceiling a number stays, in percent: inbound messages count there too,
+    /// and calls do not reach Meta at exactly the distance they left us.
+    pub safety_percent: u32,
+}
+
+impl SendSettings {
+    /// The defaults: a doubt window of 10 min and a margin of 5 %.
+    pub fn new(hash_key: HashKey) -> Self {
+        Self {
+            hash_key,
+            doubt_window: Duration::from_secs(600),
+            safety_percent: 5,
+        }
+    }
+
+    /// The pace of a number whose ceiling is `messages_per_second`. A burst is at most 100 ms worth
+    /// of it (I9); every closed second stays at or below the ceiling less the margin (I8). A
+    /// ceiling of 0 or less closes the number, any other leaves at least one a second.
+    pub fn pace(&self, messages_per_second: i32) -> Limit {
+        let Some(granted) = u32::try_from(messages_per_second)
+            .ok()
+            .filter(|rate| *rate > 0)
+        else {
+            return Limit::CLOSED;
+        };
+        let kept = u64::from(100 - self.safety_percent.min(100));
+        let ceiling = (u64::from(granted) * kept / 100).max(1) as u32;
+        Limit::under_ceiling(ceiling, (ceiling / 10).max(1))
+    }
+}
+
+/// The send stage.
+#[derive(Clone, Debug)]
+pub struct SendStage {
+    settings: SendSettings,
+}
+
+impl SendStage {
+    /// With its options.
+    pub fn new(settings: SendSettings) -> Self {
+        Self { settings }
+    }
+
+    /// The options.
+    pub fn settings(&self) -> &SendSettings {
+        &self.settings
+    }
+}
+
+type Ctx<'c, 's> = Context<'c, 's, SendStage>;
+
+const INPUTS: [InputTopic; 3] = [
+    InputTopic {
+        topic: topic::FEEDBACK,
+        class: InputClass::Feedback,
+        value_bytes_max: RECORD_BYTES_MAX,
+    },
+    InputTopic {
+        topic: topic::DISPATCH_TRANSACTIONAL,
+        class: InputClass::Transactional,
+        value_bytes_max: RECORD_BYTES_MAX,
+    },
+    InputTopic {
+        topic: topic::DISPATCH_BULK,
+        class: InputClass::Bulk,
+        value_bytes_max: RECORD_BYTES_MAX,
+    },
+];
+
+/// A body of 1,024 characters and its parameters fit many times over.
+const RECORD_BYTES_MAX: usize = 256 * 1024;
+
+impl Stage for SendStage {
+    type Record = Record;
+    type Output = Attempt;
+    type Timer = Timer;
+    type Effect = CallProvider;
+    type EffectResult = CallResult;
+    type Globals = Directory;
+
+    fn name(&self) -> &'static str {
+        "send"
+    }
+
+    fn inputs(&self) -> &'static [InputTopic] {
+        &INPUTS
+    }
+
+    fn misses_global(&self, record: &Record, globals: &Directory) -> bool {
+        match record {
+            Record::Dispatch(dispatch) => globals
+                .number(&dispatch.tenant, &dispatch.phone_number_id)
+                .is_none(),
+            Record::Feedback(_) => false,
+        }
+    }
+
+    fn apply(&self, input: Input<Self>, ctx: &mut Ctx<'_, '_>) {
+        match input {
+            Input::Record {
+                record: Record::Dispatch(dispatch),
+                meta,
+            } => {
+                intake::take_in(self, ctx, dispatch, &meta);
+            }
+            Input::Record {
+                record: Record::Feedback(feedback),
+                ..
+            } => {
+                evidence::hear(ctx, &feedback);
+            }
+            Input::Timer(Timer::Message(message_id)) => ending::time_is_up(self, ctx, message_id),
+            Input::Timer(Timer::Number(tenant, number)) => {
+                queue::wake(self, ctx, &(tenant, number));
+            }
+            Input::Effect(result) => settle::settle(self, ctx, result),
+            Input::Control(Change::Tenant(tenant, _)) => queue::reconsider(self, ctx, &tenant),
+            Input::Control(Change::Template(..)) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! Why a value could not be read or written.
 
 use crate::record::NAMESPACE;
+use crate::text::shorten;
 
 /// Longest text taken over from apache-avro, in characters: it can quote whole values.
 const CAUSE_LEN_MAX: usize = 300;
@@ -66,7 +67,7 @@ impl DecodeError {
     }
 
     pub(super) fn undecodable(error: apache_avro::Error) -> Self {
-        Self::Undecodable(shorten(&error.to_string()))
+        Self::Undecodable(cause(error))
     }
 
     pub(super) fn wrong_record(expected: &str, found: &str) -> Self {
@@ -89,14 +90,12 @@ impl EncodeError {
     pub(super) fn new(record: &'static str, error: &apache_avro::Error) -> Self {
         Self {
             record,
-            cause: shorten(&error.to_string()),
+            cause: cause(error),
         }
     }
 }
 
-pub(super) fn shorten(text: &str) -> String {
-    match text.char_indices().nth(CAUSE_LEN_MAX) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
+/// The start of an error of apache-avro.
+pub(super) fn cause(error: impl ToString) -> String {
+    shorten(&error.to_string(), CAUSE_LEN_MAX)
 }

@@ -11,7 +11,7 @@ use apache_avro::schema::{
 };
 use apache_avro::schema_compatibility::SchemaCompatibility;
 
-use super::error::{DecodeError, shorten};
+use super::error::{DecodeError, cause};
 use super::{ALLOCATION_MAX, AvroRecord};
 use crate::record::NAMESPACE;
 
@@ -41,7 +41,7 @@ pub(super) fn check<R: AvroRecord>(writer: &Schema) -> Result<(), DecodeError> {
     SchemaCompatibility::can_read(writer, R::schema())
         .map(|_| ())
         .map_err(|error| {
-            let why = shorten(&error.to_string());
+            let why = cause(&error);
             DecodeError::Undecodable(format!("the writer's schema is not compatible: {why}"))
         })
 }

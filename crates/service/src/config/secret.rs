@@ -1,0 +1,48 @@
+//! Values that are never shown.
+
+use std::fmt;
+
+use secrecy::{ExposeSecret, SecretString};
+
+/// A secret. It comes from a file or the environment, never from the configuration file, and
+/// neither `Debug` nor the printed configuration shows it.
+#[derive(Clone)]
+pub struct Secret(SecretString);
+
+impl Secret {
+    /// What is shown instead.
+    pub const REDACTED: &'static str = "[redacted]";
+
+    /// Wraps a value.
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(SecretString::from(value.into()))
+    }
+
+    /// Reads a file without its trailing line end.
+    pub(super) fn read(path: &str) -> Result<Self, String> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| format!("names {path}, which cannot be read: {error}"))?;
+        let secret = text.trim_end_matches(['\r', '\n']);
+        if secret.is_empty() {
+            return Err(format!("names {path}, which is empty"));
+        }
+        Ok(Self::new(secret))
+    }
+
+    /// The value itself: hand it over, do not keep or print it.
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl Default for Secret {
+    fn default() -> Self {
+        Self::new("")
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Self::REDACTED)
+    }
+}

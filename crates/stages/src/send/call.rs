@@ -1,0 +1,117 @@
+//! The call to the provider: what the stage asks for, and what comes back.
+
+use std::time::Duration;
+
+use sendplane_domain::id::{MessageId, PhoneNumberId, TenantId, Wamid};
+use sendplane_domain::lane::Lane;
+use sendplane_domain::rate::Limit;
+use sendplane_wire::record::Dispatch;
+
+/// Asks for one `POST /{phone-number-id}/messages`. Every `CallProvider` stands for one committed
+/// intent: it is performed at most once, and its result settles that attempt only.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CallProvider {
+    /// The message.
+    pub message_id: MessageId,
+    /// Attempt number, from 1.
+    pub attempt: u32,
+    /// Owner of the message.
+    pub tenant: TenantId,
+    /// Number to send from.
+    pub phone_number_id: PhoneNumberId,
+    /// Name of the access token in the configuration of the process. Never the token itself.
+    pub credential: String,
+    /// Lane, for the priority of waiting calls and for labels.
+    pub lane: Lane,
+    /// What to send.
+    pub content: Box<Dispatch>,
+    /// `biz_opaque_callback_data`, authenticated.
+    pub opaque_data: String,
+    /// The call must start within this time of the commit of its intent, or not at all: at most
+    /// [`sendplane_domain::limits::CALL_START_MAX`] (I3), less when `valid_until` is nearer.
+    pub start_within: Duration,
+    /// The pace of the number, safety margin taken off. The debit for this call is committed; a
+    /// pacer at the start of the calls keeps late commits from bunching them up.
+    pub pace: Limit,
+}
+
+/// What came of a [`CallProvider`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct CallResult {
+    /// The message.
+    pub message_id: MessageId,
+    /// The attempt it answers.
+    pub attempt: u32,
+    /// Number it was sent from.
+    pub phone_number_id: PhoneNumberId,
+    /// The result.
+    pub outcome: CallOutcome,
+    /// Time from the start of the call to its end, in milliseconds; `None` if it never started.
+    pub latency_ms: Option<u64>,
+}
+
+/// How a call ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CallOutcome {
+    /// Proven unsent: nothing that the provider could act on left this process.
+    NotStarted {
+        /// What kept it.
+        cause: NotStarted,
+        /// For people.
+        reason: String,
+    },
+    /// The provider, or something in front of it, answered.
+    Answered(Answer),
+    /// The request was handed to a connection and no answer came: the provider may have accepted.
+    Lost {
+        /// For people.
+        reason: String,
+    },
+}
+
+/// What kept a call from starting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotStarted {
+    /// The time to start was over. Our own slowness: no fault is counted.
+    TooLate,
+    /// No connection: name resolution, TCP or TLS.
+    NoConnection,
+    /// The process has no access token of that name.
+    NoCredential,
+    /// The request cannot be built from this content, and never can.
+    Unbuildable,
+}
+
+/// An answer with an HTTP status.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// 2xx with a message id.
+    Accepted {
+        /// Meta's message id.
+        wamid: Wamid,
+        /// Held for quality assessment: sent within about an hour, or dropped.
+        held: bool,
+    },
+    /// A parsed `error` object.
+    Error {
+        /// `error.code`.
+        code: i64,
+        /// `error.error_subcode`.
+        subcode: Option<i64>,
+        /// `error.message`.
+        message: String,
+        /// `error.error_data.details`.
+        details: Option<String>,
+        /// `error.is_transient`.
+        is_transient: Option<bool>,
+        /// HTTP status.
+        http_status: u16,
+    },
+    /// Neither a message id nor an `error` object.
+    Unparsed {
+        /// HTTP status.
+        http_status: u16,
+        /// What was wrong with the body.
+        reason: String,
+    },
+}

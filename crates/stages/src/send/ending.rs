@@ -1,0 +1,127 @@
+//! How a message ends, and what happens when the time its state waits for has come.
+
+use sendplane_domain::id::MessageId;
+use sendplane_domain::provider_code::CodeClass;
+use sendplane_wire::record::{Attempt, AttemptEvent, Disposition};
+
+use super::report::{self, Fault};
+use super::state::{End, MESSAGES, Message, SETTLED_RETENTION, State, Timer, Work, message_timer};
+use super::{Ctx, SendStage, queue};
+
+/// Settles the message; its content is forgotten, its row stays for late webhooks.
+pub(super) fn settled(
+    ctx: &mut Ctx<'_, '_>,
+    message_id: MessageId,
+    mut message: Message,
+    end: End,
+    awaits_answer: bool,
+) {
+    message.state = State::Settled { end, awaits_answer };
+    ctx.put(&MESSAGES, &message_id, &message);
+    let at = ctx.now() + SETTLED_RETENTION;
+    ctx.schedule(message_timer(message_id), at, &Timer::Message(message_id));
+}
+
+/// `valid_until` has passed before a call.
+pub(super) fn expire(ctx: &mut Ctx<'_, '_>, message_id: MessageId, message: Message) {
+    let attempt = report::attempt_not_made(&message);
+    let event = AttemptEvent::Expired;
+    ctx.emit(report::attempt(
+        message_id,
+        &message,
+        attempt,
+        event,
+        ctx.now(),
+    ));
+    settled(ctx, message_id, message, End::Expired, false);
+}
+
+/// The tenant has no such number.
+pub(super) fn refuse_number(ctx: &mut Ctx<'_, '_>, message_id: MessageId, message: Message) {
+    let attempt = report::attempt_not_made(&message);
+    let mut record = report::attempt(
+        message_id,
+        &message,
+        attempt,
+        AttemptEvent::Refused,
+        ctx.now(),
+    );
+    record.disposition = Disposition::Reject;
+    let text = format!(
+        "phone number id {} is not one of tenant {}: correct the tenant's record or the request",
+        message.phone_number_id, message.tenant
+    );
+    let class = Some(CodeClass::PermanentRequest);
+    let fault = Fault {
+        class,
+        message: Some(text),
+        ..Fault::default()
+    };
+    ctx.emit(report::with_fault(record, fault));
+    settled(ctx, message_id, message, End::Rejected, false);
+}
+
+/// Nobody knows whether the newest attempt was accepted: wait for a webhook.
+pub(super) fn doubt(
+    stage: &SendStage,
+    ctx: &mut Ctx<'_, '_>,
+    message_id: MessageId,
+    mut message: Message,
+    work: Work,
+    record: Attempt,
+) {
+    ctx.emit(record);
+    let until = ctx.now() + stage.settings.doubt_window;
+    ctx.schedule(
+        message_timer(message_id),
+        until,
+        &Timer::Message(message_id),
+    );
+    message.state = State::InDoubt { work, until };
+    ctx.put(&MESSAGES, &message_id, &message);
+}
+
+/// The message's timer fired: what its state waited for has not come.
+pub(super) fn time_is_up(stage: &SendStage, ctx: &mut Ctx<'_, '_>, message_id: MessageId) {
+    let Some(message) = ctx.get(&MESSAGES, &message_id) else {
+        return;
+    };
+    ctx.set_trace(message.trace.clone());
+    match message.state.clone() {
+        State::Waiting { work, not_before } => {
+            queue::dequeue(ctx, message_id, &message, work.lane, not_before);
+            expire(ctx, message_id, message);
+        }
+        State::Submitting { work, .. } => {
+            let text = "no answer was recorded in time: the process stopped or was cut off";
+            let class = Some(CodeClass::Ambiguous);
+            let fault = Fault {
+                class,
+                message: Some(text.into()),
+                ..Fault::default()
+            };
+            let event = AttemptEvent::InDoubt;
+            let record = report::attempt(message_id, &message, message.attempt, event, ctx.now());
+            doubt(
+                stage,
+                ctx,
+                message_id,
+                message,
+                work,
+                report::with_fault(record, fault),
+            );
+        }
+        State::InDoubt { .. } => {
+            let event = AttemptEvent::GaveUp;
+            ctx.emit(report::attempt(
+                message_id,
+                &message,
+                message.attempt,
+                event,
+                ctx.now(),
+            ));
+            settled(ctx, message_id, message, End::Unknown, false);
+        }
+        State::Settled { .. } => ctx.delete(&MESSAGES, &message_id),
+    }
+}

@@ -1,0 +1,58 @@
+//! A webhook spoke about a message: whatever it says, Meta had accepted that attempt.
+
+use sendplane_domain::id::KeyedHash;
+use sendplane_wire::record::{AttemptEvent, Feedback};
+
+use super::state::{End, MESSAGES, Message, State};
+use super::{Ctx, ending, queue, report};
+
+/// Settles what the webhook proves.
+///
+/// An attempt before the newest one may be meant: then no further call is made, and a call that is
+/// out still gets its answer, which may show a duplicate.
+pub(super) fn hear(ctx: &mut Ctx<'_, '_>, feedback: &Feedback) {
+    let message_id = feedback.message_id;
+    let Some(mut message) = ctx.get(&MESSAGES, &message_id) else {
+        ctx.count("sendplane_feedback_unmatched_total", "unknown_message");
+        return;
+    };
+    ctx.set_trace(message.trace.clone());
+    if !hear_of(ctx, &mut message, &feedback.wamid_hash) {
+        return;
+    }
+    let attempt = u32::try_from(feedback.attempt).unwrap_or(0);
+    let event = AttemptEvent::Accepted;
+    let mut record = report::attempt(message_id, &message, attempt, event, ctx.now());
+    record.wamid_hash = Some(feedback.wamid_hash.clone());
+    ctx.emit(record);
+    let is_newest = attempt == message.attempt;
+    match message.state.clone() {
+        State::Waiting { work, not_before } => {
+            queue::dequeue(ctx, message_id, &message, work.lane, not_before);
+            ending::settled(ctx, message_id, message, End::Accepted, false);
+        }
+        State::Submitting { .. } | State::InDoubt { .. } if is_newest => {
+            ending::settled(ctx, message_id, message, End::Accepted, true);
+        }
+        State::Submitting { .. } | State::InDoubt { .. } => {
+            ctx.put(&MESSAGES, &message_id, &message);
+        }
+        State::Settled { awaits_answer, .. } => {
+            ending::settled(ctx, message_id, message, End::Accepted, awaits_answer);
+        }
+    }
+}
+
+/// Remembers a wamid and counts a second one of the same message: a duplicate at the customer (I5).
+/// False if it was known.
+pub(super) fn hear_of(
+    ctx: &mut Ctx<'_, '_>,
+    message: &mut Message,
+    wamid_hash: &KeyedHash,
+) -> bool {
+    let is_new = message.hear_of(wamid_hash);
+    if is_new && message.wamids.len() > 1 {
+        ctx.count("sendplane_duplicate_sends_detected_total", "second_wamid");
+    }
+    is_new
+}

@@ -1,0 +1,271 @@
+//! The result of a call.
+//!
+//! Applying a result twice changes nothing: it counts only while the attempt it answers is open.
+
+use std::time::Duration;
+
+use sendplane_domain::id::{MessageId, Wamid};
+use sendplane_domain::provider_code::{self, CodeClass};
+use sendplane_domain::retry::{self, JITTER_MS_BOUND, Next};
+use sendplane_domain::time::Timestamp;
+use sendplane_wire::record::{AttemptEvent, Disposition};
+
+use super::call::{Answer, CallOutcome, CallResult, NotStarted};
+use super::report::Fault;
+use super::state::{End, MESSAGES, Message, State, Work};
+use super::{Ctx, SendStage, ending, evidence, queue, report};
+
+/// What a result says about its attempt.
+enum Finding {
+    Accepted { wamid: Wamid, held: bool },
+    Failed(Failure),
+}
+
+/// An attempt that was not accepted, or of which nobody knows.
+struct Failure {
+    /// What is reported, unless the class leaves it in doubt.
+    event: AttemptEvent,
+    /// `None` is our own delay: the message queues again at once and no failure is counted.
+    class: Option<CodeClass>,
+    fault: Fault,
+}
+
+impl Failure {
+    fn is_proven_unsent(&self) -> bool {
+        self.class.is_none_or(provider_code::proven_unsent)
+    }
+}
+
+/// An open attempt.
+struct Open {
+    message_id: MessageId,
+    message: Message,
+    work: Work,
+    latency_ms: Option<i64>,
+}
+
+/// Applies a result.
+pub(super) fn settle(stage: &SendStage, ctx: &mut Ctx<'_, '_>, result: CallResult) {
+    let message_id = result.message_id;
+    let Some(message) = ctx.get(&MESSAGES, &message_id) else {
+        return ignore(ctx, "unknown_message");
+    };
+    if message.attempt != result.attempt {
+        return ignore(ctx, "other_attempt");
+    }
+    ctx.set_trace(message.trace.clone());
+    let latency_ms = result
+        .latency_ms
+        .and_then(|millis| i64::try_from(millis).ok());
+    match (message.state.clone(), finding(result.outcome)) {
+        (
+            State::Submitting { .. }
+            | State::InDoubt { .. }
+            | State::Settled {
+                awaits_answer: true,
+                ..
+            },
+            Finding::Accepted { wamid, held },
+        ) => accept(stage, ctx, (message_id, message), wamid, held, latency_ms),
+        (State::InDoubt { .. }, Finding::Failed(failure)) if !failure.is_proven_unsent() => {
+            ignore(ctx, "already_in_doubt");
+        }
+        (
+            State::Submitting { work, .. } | State::InDoubt { work, .. },
+            Finding::Failed(failure),
+        ) => {
+            let open = Open {
+                message_id,
+                message,
+                work,
+                latency_ms,
+            };
+            fail(stage, ctx, open, failure);
+        }
+        (State::Waiting { .. } | State::Settled { .. }, _) => ignore(ctx, "already_settled"),
+    }
+}
+
+fn ignore(ctx: &mut Ctx<'_, '_>, why: &'static str) {
+    ctx.count("sendplane_call_results_ignored_total", why);
+}
+
+fn finding(outcome: CallOutcome) -> Finding {
+    match outcome {
+        CallOutcome::NotStarted { cause, reason } => not_started(cause, reason),
+        CallOutcome::Lost { reason } => {
+            let class = Some(CodeClass::Ambiguous);
+            let fault = Fault {
+                message: Some(reason),
+                ..Fault::default()
+            };
+            Finding::Failed(Failure {
+                event: AttemptEvent::InDoubt,
+                class,
+                fault,
+            })
+        }
+        CallOutcome::Answered(Answer::Accepted { wamid, held }) => {
+            Finding::Accepted { wamid, held }
+        }
+        CallOutcome::Answered(Answer::Error {
+            code,
+            subcode,
+            message,
+            details,
+            is_transient,
+            http_status,
+        }) => {
+            let code = provider_code::effective_code(code, subcode);
+            let class = provider_code::classify(code, is_transient, Some(http_status)).class;
+            let text = match details {
+                Some(details) => format!("{message}: {details}"),
+                None => message,
+            };
+            let fault = Fault {
+                code: Some(code),
+                message: Some(text),
+                http_status: Some(http_status),
+                ..Fault::default()
+            };
+            Finding::Failed(Failure {
+                event: AttemptEvent::Refused,
+                class: Some(class),
+                fault,
+            })
+        }
+        CallOutcome::Answered(Answer::Unparsed {
+            http_status,
+            reason,
+        }) => {
+            let class = provider_code::classify_unparsed(Some(http_status));
+            let http_status = Some(http_status);
+            let fault = Fault {
+                message: Some(reason),
+                http_status,
+                ..Fault::default()
+            };
+            Finding::Failed(Failure {
+                event: AttemptEvent::Refused,
+                class: Some(class),
+                fault,
+            })
+        }
+    }
+}
+
+fn not_started(cause: NotStarted, reason: String) -> Finding {
+    let fault = Fault {
+        message: Some(reason),
+        ..Fault::default()
+    };
+    let class = match cause {
+        NotStarted::TooLate => None,
+        // The message is not to blame, and an operator can mend it before the deadline.
+        NotStarted::NoConnection | NotStarted::NoCredential => Some(CodeClass::ProviderWide),
+        NotStarted::Unbuildable => Some(CodeClass::PermanentRequest),
+    };
+    Finding::Failed(Failure {
+        event: AttemptEvent::NotSent,
+        class,
+        fault,
+    })
+}
+
+fn accept(
+    stage: &SendStage,
+    ctx: &mut Ctx<'_, '_>,
+    (message_id, mut message): (MessageId, Message),
+    wamid: Wamid,
+    held: bool,
+    latency_ms: Option<i64>,
+) {
+    let wamid_hash = stage.settings.hash_key.hash("wamid", wamid.as_str());
+    evidence::hear_of(ctx, &mut message, &wamid_hash);
+    let event = if held {
+        AttemptEvent::Held
+    } else {
+        AttemptEvent::Accepted
+    };
+    let mut record = report::attempt(message_id, &message, message.attempt, event, ctx.now());
+    record.wamid = Some(wamid);
+    record.wamid_hash = Some(wamid_hash);
+    record.latency_ms = latency_ms;
+    ctx.emit(record);
+    ending::settled(ctx, message_id, message, End::Accepted, false);
+}
+
+fn fail(stage: &SendStage, ctx: &mut Ctx<'_, '_>, mut open: Open, failure: Failure) {
+    let next = next_step(&mut open, failure.class, ctx.now());
+    let fault = Fault {
+        class: failure.class,
+        ..failure.fault
+    };
+    let Open {
+        message_id,
+        message,
+        work,
+        latency_ms,
+    } = open;
+    // An earlier attempt turned out to be accepted while this one was out: nothing is left to do.
+    let is_accepted = !message.wamids.is_empty();
+    let attempt = message.attempt;
+    let mut record = report::attempt(message_id, &message, attempt, failure.event, ctx.now());
+    record.latency_ms = latency_ms;
+    let mut record = report::with_fault(record, fault);
+    match next {
+        Next::Doubt => {
+            record.event = AttemptEvent::InDoubt;
+            ending::doubt(stage, ctx, message_id, message, work, record);
+        }
+        _ if is_accepted => {
+            ctx.emit(record);
+            ending::settled(ctx, message_id, message, End::Accepted, false);
+        }
+        Next::RetryAt(at) => {
+            record.disposition = Disposition::Retry;
+            record.retry_at = Some(at);
+            ctx.emit(record);
+            queue::enqueue(stage, ctx, message_id, message, work, at);
+        }
+        Next::DeadLetter => {
+            record.disposition = Disposition::DeadLetter;
+            ctx.emit(record);
+            ending::settled(ctx, message_id, message, End::DeadLettered, false);
+        }
+        // Policy cannot be asked again yet.
+        Next::Reject | Next::Replan => {
+            record.disposition = Disposition::Reject;
+            ctx.emit(record);
+            ending::settled(ctx, message_id, message, End::Rejected, false);
+        }
+        // The end is an event of its own.
+        Next::Expired => {
+            ctx.emit(record);
+            ending::expire(ctx, message_id, message);
+        }
+    }
+}
+
+fn next_step(open: &mut Open, class: Option<CodeClass>, now: Timestamp) -> Next {
+    let valid_until = open.work.dispatch.valid_until;
+    let Some(class) = class else {
+        return if now < valid_until {
+            Next::RetryAt(now)
+        } else {
+            Next::Expired
+        };
+    };
+    let failures = open.work.failures.entry(class).or_default();
+    *failures = failures.saturating_add(1);
+    let jitter_ms = open
+        .message_id
+        .jitter(open.message.attempt.into(), JITTER_MS_BOUND);
+    retry::next(
+        class,
+        *failures,
+        now,
+        valid_until,
+        Duration::from_millis(jitter_ms),
+    )
+}

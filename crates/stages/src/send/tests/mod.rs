@@ -1,0 +1,293 @@
+//! The stage in the in-memory driver, which proves at each commit that the state equals the fold of
+//! the changelog. A restart there loses everything but the changelog.
+
+mod crashes;
+mod evidence;
+mod format;
+mod outcomes;
+mod properties;
+mod queue;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use sendplane_domain::e164::E164;
+use sendplane_domain::id::{
+    IdempotencyKey, KeyedHash, MessageId, PhoneNumberId, SourcePosition, TemplateName, TenantId,
+    Wamid,
+};
+use sendplane_domain::lane::Lane;
+use sendplane_domain::opaque::HashKey;
+use sendplane_domain::time::Timestamp;
+use sendplane_domain::trace::TraceContext;
+use sendplane_stage_api::cycle::CycleTime;
+use sendplane_stage_api::driver::{Driver, Produced};
+use sendplane_stage_api::{Cycle, Globals, Input, RecordMeta, Transition};
+use sendplane_wire::record::{
+    Attempt, AttemptEvent, Dispatch, Disposition, Feedback, ReceiptStatus, TemplateParameter,
+    Tenant,
+};
+use sendplane_wire::topic;
+
+use super::call::{Answer, CallOutcome, CallProvider, CallResult, NotStarted};
+use super::{Record, SendSettings, SendStage};
+use crate::directory::{Change, Directory, sample};
+
+const START: Timestamp = Timestamp::from_millis(1_790_000_000_000);
+const TENANT: &str = "acme";
+const NUMBER: &str = "acme-number";
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn hash_key() -> HashKey {
+    HashKey::new("secret")
+}
+
+fn wamid_hash(wamid: &str) -> KeyedHash {
+    hash_key().hash("wamid", wamid)
+}
+
+fn message_id(n: u64) -> MessageId {
+    let source = SourcePosition {
+        topic: "t".into(),
+        partition: 0,
+        offset: n as i64,
+    };
+    let at = START + Duration::from_millis(n);
+    MessageId::derive(
+        at,
+        &TenantId::new(TENANT),
+        &IdempotencyKey::new("k"),
+        &source,
+    )
+}
+
+/// Message `n`, valid for an hour.
+fn dispatch(n: u64, lane: Lane, now: Timestamp) -> Dispatch {
+    Dispatch {
+        message_id: message_id(n),
+        tenant: TenantId::new(TENANT),
+        lane,
+        phone_number_id: PhoneNumberId::new(NUMBER),
+        recipient: E164::parse("+4915112345678").unwrap(),
+        contact_hash: KeyedHash::new("00"),
+        template_name: TemplateName::new("order_update"),
+        template_language: "en".into(),
+        template_version: 1,
+        category: "utility".into(),
+        parameters: vec![TemplateParameter {
+            name: None,
+            value: "17".into(),
+        }],
+        campaign: None,
+        consent_seq: 1,
+        valid_until: now + HOUR,
+        dispatched_at: now,
+    }
+}
+
+fn accepted(wamid: &str) -> CallOutcome {
+    CallOutcome::Answered(Answer::Accepted {
+        wamid: Wamid::new(wamid),
+        held: false,
+    })
+}
+
+fn error(code: i64) -> CallOutcome {
+    CallOutcome::Answered(Answer::Error {
+        code,
+        subcode: None,
+        message: "told so".into(),
+        details: None,
+        is_transient: None,
+        http_status: 400,
+    })
+}
+
+fn unparsed(http_status: u16) -> CallOutcome {
+    CallOutcome::Answered(Answer::Unparsed {
+        http_status,
+        reason: "not JSON".into(),
+    })
+}
+
+fn lost() -> CallOutcome {
+    CallOutcome::Lost {
+        reason: "timed out".into(),
+    }
+}
+
+fn not_started(cause: NotStarted) -> CallOutcome {
+    CallOutcome::NotStarted {
+        cause,
+        reason: "kept".into(),
+    }
+}
+
+fn tenant(messages_per_second: i32) -> Tenant {
+    let mut tenant = sample::tenant(TENANT);
+    tenant.phone_numbers[0].messages_per_second = messages_per_second;
+    tenant
+}
+
+/// A task of the stage, and all that came out of it.
+struct Plane {
+    driver: Driver<SendStage>,
+    directory: Directory,
+    attempts: Vec<Attempt>,
+    traces: Vec<TraceContext>,
+    calls: Vec<CallProvider>,
+}
+
+impl Plane {
+    /// With one active tenant, whose number has Meta's default of 80 messages a second.
+    fn new() -> Self {
+        let mut plane = Self {
+            driver: Driver::new(SendStage::new(SendSettings::new(hash_key())), START),
+            directory: Directory::default(),
+            attempts: Vec::new(),
+            traces: Vec::new(),
+            calls: Vec::new(),
+        };
+        plane.set_tenant(tenant(80));
+        plane
+    }
+
+    fn take(&mut self, produced: Produced<SendStage>) -> usize {
+        assert_eq!(produced.dead_letters, []);
+        let calls = produced.effects.len();
+        self.attempts.extend(produced.outputs);
+        self.traces.extend(produced.traces);
+        self.calls.extend(produced.effects);
+        calls
+    }
+
+    fn now(&self) -> Timestamp {
+        self.driver.now()
+    }
+
+    fn set_tenant(&mut self, row: Tenant) {
+        let change = sample::set_tenant(row);
+        self.directory.apply(&change);
+        let produced = self.driver.global(change);
+        self.take(produced);
+    }
+
+    fn remove_tenant(&mut self) {
+        let change = Change::Tenant(TenantId::new(TENANT), None);
+        self.directory.apply(&change);
+        let produced = self.driver.global(change);
+        self.take(produced);
+    }
+
+    fn feed(&mut self, dispatch: Dispatch) {
+        let topic = topic::dispatch(dispatch.lane);
+        let produced = self
+            .driver
+            .record(topic, Record::Dispatch(Box::new(dispatch)));
+        self.take(produced);
+    }
+
+    fn send(&mut self, n: u64, lane: Lane) {
+        self.feed(dispatch(n, lane, self.now()));
+    }
+
+    fn feedback(&mut self, n: u64, attempt: i32, wamid: &str, status: ReceiptStatus) {
+        let record = feedback(n, attempt, wamid, status, self.now());
+        let produced = self
+            .driver
+            .record(topic::FEEDBACK, Record::Feedback(record));
+        self.take(produced);
+    }
+
+    fn answer(&mut self, call: &CallProvider, outcome: CallOutcome) {
+        let produced = self.driver.effect_result(result_of(call, outcome));
+        self.take(produced);
+    }
+
+    /// Answers the newest call.
+    fn answer_last(&mut self, outcome: CallOutcome) {
+        let call = self.calls.last().expect("a call").clone();
+        self.answer(&call, outcome);
+    }
+
+    fn advance(&mut self, span: Duration) {
+        let produced = self.driver.advance_to(self.now() + span);
+        self.take(produced);
+    }
+
+    /// Events of message `n` as (attempt, event, disposition).
+    fn events(&self, n: u64) -> Vec<(i32, AttemptEvent, Disposition)> {
+        let id = message_id(n);
+        self.attempts
+            .iter()
+            .filter(|record| record.message_id == id)
+            .map(|record| (record.attempt, record.event, record.disposition))
+            .collect()
+    }
+
+    fn last(&self) -> &Attempt {
+        self.attempts.last().expect("an attempt record")
+    }
+
+    /// What `input` would do, without doing it: the driver shows no counters.
+    fn preview(&self, input: Input<SendStage>, may_perform: bool) -> Transition<SendStage> {
+        let time = CycleTime {
+            now: self.now(),
+            partition: 0,
+            partitions: 1,
+            timer_floor: Timestamp::default(),
+            may_perform,
+        };
+        let mut cycle = Cycle::open(
+            self.driver.stage(),
+            self.driver.state(),
+            &self.directory,
+            time,
+        );
+        cycle.apply(input, TraceContext::default());
+        cycle.finish().unwrap()
+    }
+
+    fn counts(&self, input: Input<SendStage>) -> BTreeMap<(&'static str, &'static str), u64> {
+        self.preview(input, true).counts
+    }
+}
+
+fn result_of(call: &CallProvider, outcome: CallOutcome) -> CallResult {
+    CallResult {
+        message_id: call.message_id,
+        attempt: call.attempt,
+        phone_number_id: call.phone_number_id.clone(),
+        outcome,
+        latency_ms: Some(120),
+    }
+}
+
+fn feedback(n: u64, attempt: i32, wamid: &str, status: ReceiptStatus, now: Timestamp) -> Feedback {
+    Feedback {
+        tenant: TenantId::new(TENANT),
+        message_id: message_id(n),
+        attempt,
+        phone_number_id: PhoneNumberId::new(NUMBER),
+        wamid_hash: wamid_hash(wamid),
+        status,
+        error_code: None,
+        occurred_at: now,
+        received_at: now,
+    }
+}
+
+fn record_input(record: Record, topic: &'static str) -> Input<SendStage> {
+    let meta = RecordMeta {
+        topic,
+        partition: 0,
+        offset: 0,
+        timestamp: START,
+        key: None,
+    };
+    Input::Record { record, meta }
+}

@@ -1,0 +1,293 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use sendplane_stage_runtime::verify::verify;
+use sendplane_tests::counter::{Counter, Topics, keys_of};
+use sendplane_tests::kafka::{self, Read};
+use sendplane_tests::{stack, wait};
+
+use crate::worker::{SESSION, config, spawn, start_here};
+
+const PARTITIONS: i32 = 4;
+const LIMIT: Duration = Duration::from_secs(90);
+
+fn prepared(name: &str) -> (&'static str, Topics) {
+    let bootstrap = stack::shared().bootstrap.as_str();
+    let (_, topics) = Counter::named(name);
+    topics.create(bootstrap, PARTITIONS);
+    (bootstrap, topics)
+}
+
+fn outputs(bootstrap: &str, topics: &Topics) -> BTreeMap<String, Vec<String>> {
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for read in kafka::read_all(bootstrap, topics.output, PARTITIONS) {
+        let key = String::from_utf8(read.key.clone().expect("a key")).expect("text");
+        found.entry(key).or_default().push(read.text());
+    }
+    found
+}
+
+fn await_outputs(bootstrap: &str, topics: &Topics, count: usize) -> BTreeMap<String, Vec<String>> {
+    let what = format!("{count} outputs in {}", topics.output);
+    wait::until(&what, LIMIT, || {
+        let committed: i64 = (0..PARTITIONS)
+            .map(|p| kafka::end(bootstrap, topics.output, p, "read_committed"))
+            .sum();
+        if committed < count as i64 {
+            return None;
+        }
+        let found = outputs(bootstrap, topics);
+        (found.values().map(Vec::len).sum::<usize>() >= count).then_some(found)
+    })
+}
+
+/// Every key counted 1, 2, 3 … without gap or repetition.
+fn assert_exact(found: &BTreeMap<String, Vec<String>>, expected: &BTreeMap<String, usize>) {
+    assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+    for (key, count) in expected {
+        let right: Vec<String> = (1..=*count).map(|n| n.to_string()).collect();
+        assert_eq!(found[key], right, "{key}");
+    }
+}
+
+fn assert_verified(name: &str, state: &Path, bootstrap: &str) -> usize {
+    let (stage, _) = Counter::named(name);
+    let stage_name = sendplane_stage_api::Stage::name(&stage);
+    let dir = state.join(stage_name);
+    let reports =
+        verify(&config("verifier", state, bootstrap), stage_name, &dir).expect("verifies");
+    for report in &reports {
+        assert!(report.holds(), "{report:?}");
+    }
+    reports.iter().map(|report| report.compared).sum()
+}
+
+/// Sends `per_key` records for each key, round robin, and returns what is to be counted.
+fn feed(
+    bootstrap: &str,
+    topic: &str,
+    per_key: usize,
+    mut between: impl FnMut(usize),
+) -> BTreeMap<String, usize> {
+    let producer = kafka::producer(bootstrap);
+    let keys: Vec<(i32, String)> = (0..PARTITIONS)
+        .flat_map(|p| keys_of(p, PARTITIONS as u32, 5).into_iter().map(move |key| (p, key)))
+        .collect();
+    for round in 0..per_key {
+        for (partition, key) in &keys {
+            kafka::send(&producer, topic, *partition, key, b"x");
+        }
+        between(round);
+    }
+    kafka::flush(&producer);
+    keys.into_iter().map(|(_, key)| (key, per_key)).collect()
+}
+
+fn stop_worker(state: &Path, mut process: sendplane_tests::process::Process) {
+    std::fs::write(state.join("stop"), "").expect("writes");
+    assert!(process.wait(LIMIT).success(), "a told worker ends cleanly");
+    std::fs::remove_file(state.join("stop")).expect("removes");
+}
+
+#[test]
+fn counts_exactly_once_in_both_lanes_with_timers_effects_and_dead_letters() {
+    let (bootstrap, topics) = prepared("plain");
+    let state = tempfile::tempdir().expect("temp dir");
+    let keys = keys_of(1, PARTITIONS as u32, 3);
+    let producer = kafka::producer(bootstrap);
+    let send = |topic: &str, key: &str, value: &[u8]| kafka::send(&producer, topic, 1, key, value);
+    for value in ["x", "bad", "later", "refuse", "call", "unencodable"] {
+        send(topics.input, &keys[0], value.as_bytes());
+    }
+    send(topics.input, &keys[0], &[b'y'; 2_000]);
+    send(topics.input, &keys[0], &[0xff, 0xfe]);
+    send(topics.bulk, &keys[1], b"x");
+    kafka::flush(&producer);
+    let (runtime, health) = start_here("plain", config("a", state.path(), bootstrap));
+    let found = await_outputs(bootstrap, &topics, 6);
+    assert_eq!(found[&keys[0]], ["1", "2", "3", "effect", "timer"]);
+    assert_eq!(found[&keys[1]], ["1"]);
+    wait::until("ready", LIMIT, || health.is_ready().then_some(()));
+    runtime.stop().expect("stops");
+
+    let dead = kafka::read_all(bootstrap, &topics.dead_letters, PARTITIONS);
+    let code = |read: &Read| read.header("sendplane.error.code").expect("a code");
+    let codes: Vec<String> = dead.iter().map(code).collect();
+    let expected =
+        ["undecodable", "refused", "output_not_encodable", "record_too_large", "undecodable"];
+    assert_eq!(codes, expected);
+    let large = &dead[3];
+    assert_eq!(large.value, Some(vec![b'y'; 2_000]), "byte for byte");
+    assert_eq!(large.key.as_deref(), Some(keys[0].as_bytes()));
+    assert_eq!(large.header("__dlq.errors.topic").as_deref(), Some(topics.input));
+    assert_eq!(large.header("__dlq.errors.partition").as_deref(), Some("1"));
+    assert_eq!(large.header("__dlq.errors.offset").as_deref(), Some("6"));
+    assert!(assert_verified("plain", state.path(), bootstrap) >= 5);
+}
+
+/// Two instances under load: one is killed with -9 again and again, once with its disk wiped; the
+/// other is frozen past its session, loses its partitions, and wakes.
+#[test]
+fn survives_kill_wipe_and_zombie() {
+    let (bootstrap, topics) = prepared("chaos");
+    let (first, second) =
+        (tempfile::tempdir().expect("temp dir"), tempfile::tempdir().expect("temp dir"));
+    let mut a = Some(spawn("chaos", "a", first.path()));
+    let b = spawn("chaos", "b", second.path());
+    let mut kills = 0;
+    let mut frozen_at = None;
+    let expected = feed(bootstrap, topics.input, 250, |round| {
+        std::thread::sleep(Duration::from_millis(40));
+        match round {
+            60 | 120 | 180 => {
+                a.take().expect("running").kill();
+                kills += 1;
+                if round == 120 {
+                    std::fs::remove_dir_all(first.path().join("counter-chaos")).expect("wiped");
+                }
+                a = Some(spawn("chaos", "a", first.path()));
+            }
+            140 => {
+                b.freeze();
+                frozen_at = Some(wait::now());
+            }
+            _ => {}
+        }
+    });
+    let frozen_at = frozen_at.expect("b was frozen");
+    let long = SESSION + Duration::from_secs(2);
+    wait::until("the frozen member's session has ended", LIMIT, || {
+        (frozen_at.elapsed() > long).then_some(())
+    });
+    b.wake();
+    let found = await_outputs(bootstrap, &topics, 5_000);
+    assert_eq!(kills, 3);
+    assert_exact(&found, &expected);
+    let mut a = a.expect("running");
+    assert!(a.is_running());
+    stop_worker(first.path(), a);
+    stop_worker(second.path(), b);
+    let compared = assert_verified("chaos", first.path(), bootstrap)
+        + assert_verified("chaos", second.path(), bootstrap);
+    assert!(compared >= 20, "{compared} keys compared");
+}
+
+/// KAFKA-10167: a zombie's open transaction stands in the changelog below committed data, so the
+/// last stable offset hides that data. Whoever restores only up to it loses updates.
+#[test]
+fn restores_what_an_open_transaction_of_a_zombie_hides() {
+    let (bootstrap, topics) = prepared("zombie");
+    let state = tempfile::tempdir().expect("temp dir");
+    let key = keys_of(2, PARTITIONS as u32, 1).remove(0);
+    let producer = kafka::producer(bootstrap);
+    let send = || {
+        kafka::send(&producer, topics.input, 2, &key, b"x");
+        kafka::flush(&producer);
+    };
+    // The owner has taken over before the zombie writes: a takeover would wait the zombie out.
+    let (runtime, _) = start_here("zombie", config("a", state.path(), bootstrap));
+    send();
+    await_outputs(bootstrap, &topics, 1);
+    let zombie: BaseProducer = kafka::config(bootstrap)
+        .set("transactional.id", "a-zombie")
+        .set("transaction.timeout.ms", "30000")
+        .create()
+        .expect("a producer");
+    zombie.init_transactions(Duration::from_secs(30)).expect("initialises");
+    zombie.begin_transaction().expect("begins");
+    let record = BaseRecord::<[u8], [u8], ()>::to(&topics.changelog)
+        .partition(2)
+        .key(&[0x01, 0x00, b'z'][..])
+        .payload(&[0, 1, 9][..]);
+    zombie.send(record).map_err(|(error, _)| error).expect("sends");
+    wait::until("the zombie's record is in the log", LIMIT, || {
+        zombie.poll(Duration::from_millis(20));
+        (zombie.in_flight_count() == 0).then_some(())
+    });
+
+    for count in 2..=3 {
+        send();
+        await_outputs(bootstrap, &topics, count);
+    }
+    runtime.stop().expect("stops");
+    let hidden = kafka::end(bootstrap, &topics.changelog, 2, "read_committed");
+    let written = kafka::end(bootstrap, &topics.changelog, 2, "read_uncommitted");
+    assert!(hidden < written, "the case is real: {hidden} < {written}");
+
+    let wiped = tempfile::tempdir().expect("temp dir");
+    let (runtime, _) = start_here("zombie", config("a", wiped.path(), bootstrap));
+    send();
+    let found = await_outputs(bootstrap, &topics, 4);
+    assert_eq!(found[&key], ["1", "2", "3", "4"], "nothing was forgotten");
+    runtime.stop().expect("stops");
+    assert!(assert_verified("zombie", wiped.path(), bootstrap) >= 2);
+}
+
+/// A panic names its record and stops; listed in `quarantine` the record is dead-lettered.
+#[test]
+fn a_panic_stops_and_quarantine_releases() {
+    let (bootstrap, topics) = prepared("panic");
+    let state = tempfile::tempdir().expect("temp dir");
+    let key = keys_of(0, PARTITIONS as u32, 1).remove(0);
+    let producer = kafka::producer(bootstrap);
+    for value in ["x", "panic", "x"] {
+        kafka::send(&producer, topics.input, 0, &key, value.as_bytes());
+    }
+    kafka::flush(&producer);
+    let (runtime, _) = start_here("panic", config("a", state.path(), bootstrap));
+    wait::until("the stage stops", LIMIT, || (!runtime.is_running()).then_some(()));
+    let error = runtime.stop().expect_err("a panic is an error").to_string();
+    let position = format!("{}/0/1", topics.input);
+    assert!(error.contains(&position) && error.contains("told to panic"), "{error}");
+
+    let mut released = config("a", state.path(), bootstrap);
+    released.quarantine = vec![position];
+    let (runtime, _) = start_here("panic", released);
+    let found = await_outputs(bootstrap, &topics, 2);
+    assert_eq!(found[&key], ["1", "2"]);
+    runtime.stop().expect("stops");
+    let dead = kafka::read_all(bootstrap, &topics.dead_letters, PARTITIONS);
+    assert_eq!(dead.len(), 1);
+    assert_eq!(dead[0].header("sendplane.error.code").as_deref(), Some("quarantined"));
+}
+
+/// Two processes with one instance id: one of them is told so and stops, and until then nothing is
+/// counted twice. Usually it is the older one; a producer it happened to renew may turn that round.
+#[test]
+fn two_processes_with_one_instance_id_do_not_live_together() {
+    let (bootstrap, topics) = prepared("twins");
+    let (first, second) =
+        (tempfile::tempdir().expect("temp dir"), tempfile::tempdir().expect("temp dir"));
+    let producer = kafka::producer(bootstrap);
+    let mut sent = 0;
+    let mut send_round = || {
+        for partition in 0..PARTITIONS {
+            let key = keys_of(partition, PARTITIONS as u32, 1).remove(0);
+            kafka::send(&producer, topics.input, partition, &key, b"x");
+            sent += 1;
+        }
+        kafka::flush(&producer);
+        sent
+    };
+    let (older, _) = start_here("twins", config("same", first.path(), bootstrap));
+    let before = send_round();
+    await_outputs(bootstrap, &topics, before);
+    let (newer, _) = start_here("twins", config("same", second.path(), bootstrap));
+    let mut all = before;
+    wait::until("one of them is fenced", LIMIT, || {
+        all = send_round();
+        std::thread::sleep(Duration::from_millis(100));
+        (!older.is_running() || !newer.is_running()).then_some(())
+    });
+    let (stopped, running) =
+        if older.is_running() { (newer, older) } else { (older, newer) };
+    let error = stopped.stop().expect_err("fenced").to_string();
+    assert!(error.contains("instance-id"), "{error}");
+    let found = await_outputs(bootstrap, &topics, all);
+    let keys = (0..PARTITIONS).map(|p| keys_of(p, PARTITIONS as u32, 1).remove(0));
+    let each = all / PARTITIONS as usize;
+    assert_exact(&found, &keys.map(|key| (key, each)).collect());
+    running.stop().expect("stops");
+}
