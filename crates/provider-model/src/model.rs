@@ -237,7 +237,7 @@ impl Model {
 
     /// Time never runs backwards inside the model, whatever a caller's clock does.
     pub(crate) fn advance(&mut self, now_ms: i64) -> i64 {
-        self.now_ms = now_ms;
+        self.now_ms = self.now_ms.max(now_ms);
         self.now_ms
     }
 

@@ -36,6 +36,12 @@ const WATCH: Duration = Duration::from_millis(100);
 /// Part of the readiness that belongs to the stage.
 pub const STAGE: &str = "stage";
 
+/// Part of the readiness that belongs to the process as a whole.
+const PROCESS: &str = "process";
+
+/// Obstacle of a part that has not come far enough to name its own.
+pub const START: &str = "start";
+
 /// What a binary is called and does.
 #[derive(Clone, Copy, Debug)]
 pub struct About {
@@ -162,8 +168,8 @@ fn run<T>(
     let metrics = telemetry::start_metrics(&build).context("metrics")?;
     let readiness = Readiness::default();
     // Nobody has looked yet whether anything is in the way.
-    let process_health = readiness.part("process");
-    process_health.obstruct("start", "the process is starting");
+    let process_health = readiness.part(PROCESS);
+    process_health.obstruct(START, "starting");
     let listen = config.base.admin.listen;
     let address = admin::start(listen, readiness.clone(), metrics, build)
         .with_context(|| format!("admin.listen {listen}: choose a free address"))?;
@@ -183,7 +189,6 @@ fn run<T>(
         "started"
     );
     let process = Process { config, readiness, handle: runtime.handle().clone(), shutdown };
-    process_health.clear("start");
     let result = body(&process);
     // Calls that are still open belong to effects whose tasks are gone.
     runtime.shutdown_background();
@@ -215,6 +220,14 @@ async fn either(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str 
 }
 
 impl<T> Process<T> {
+    /// A part of the readiness, not ready until its owner clears [`START`] there.
+    pub fn starting_part(&self, name: &'static str) -> Health {
+        let health = self.readiness.part(name);
+        health.obstruct(START, "starting");
+        self.readiness.part(PROCESS).clear(START);
+        health
+    }
+
     /// The schema ids, as soon as the registry or the cache gives them; `None` when asked to stop
     /// before. `health` names what is missing.
     pub fn schemas(&self, health: &Health) -> anyhow::Result<Option<Schemas>> {
@@ -244,14 +257,16 @@ impl<T> Process<T> {
         &self,
         host: impl FnOnce(&Schemas) -> anyhow::Result<StageHost<S>>,
     ) -> anyhow::Result<()> {
-        let health = self.readiness.part(STAGE);
+        let health = self.starting_part(STAGE);
         let Some(schemas) = self.schemas(&health)? else { return Ok(()) };
         let host = host(&schemas)?;
         let give_up = || self.shutdown.is_requested();
         let config = self.config.base.runtime.clone();
-        let Some(runtime) = Runtime::start(config, host, health, &give_up)? else {
+        let Some(runtime) = Runtime::start(config, host, health.clone(), &give_up)? else {
             return Ok(());
         };
+        // From here on the runtime names its own obstacles.
+        health.clear(START);
         while runtime.is_running() && !self.shutdown.wait(WATCH) {}
         Ok(runtime.stop()?)
     }

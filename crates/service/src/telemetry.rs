@@ -4,7 +4,6 @@ use std::sync::OnceLock;
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::time::UtcTime;
 
 use crate::config::{Log, LogFormat};
 
@@ -18,7 +17,7 @@ const SECONDS_BUCKETS: &[f64] = &[
 /// reads the logs. Only the first call of a process counts.
 pub fn start_logs(log: &Log) {
     let filter = EnvFilter::try_new(&log.filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_timer(UtcTime::rfc_3339());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter);
     let started = match log.format {
         LogFormat::Json => builder.json().flatten_event(true).with_span_list(false).try_init(),
         LogFormat::Text => builder.try_init(),

@@ -92,7 +92,12 @@ pub(crate) fn restore(
             let torn = fold.finish();
             let committed = &committed[&partition];
             let starts = log_starts(clients, partition)?;
-            let offsets = agree(clients, partition, last.as_ref(), committed, &starts)?;
+            let plane = Plane {
+                changelog: &clients.names.changelog,
+                inputs: clients.inputs,
+                partitions: clients.partitions,
+            };
+            let offsets = agree(&plane, partition, last.as_ref(), committed, &starts)?;
             Ok(Restored { partition, store, last, offsets, torn })
         })
         .collect::<Result<Vec<_>, Error>>()
@@ -288,9 +293,16 @@ pub(crate) fn feedback_marks(
     Ok(marks)
 }
 
+/// What [`agree`] needs to know about the topics.
+pub(crate) struct Plane<'a> {
+    pub changelog: &'a str,
+    pub inputs: &'a [InputTopic],
+    pub partitions: u32,
+}
+
 /// Decides where to go on, or why not to start: state and offsets must be of one transaction.
 pub(crate) fn agree(
-    clients: &Clients<'_>,
+    plane: &Plane<'_>,
     partition: i32,
     last: Option<&CommitRecord>,
     committed: &[Option<CommittedOffset>],
@@ -301,20 +313,20 @@ pub(crate) fn agree(
             return Err(Error::Unsafe(format!(
                 "partition {partition}: the group has offsets (transaction {}) but {} is empty: \
                  state is lost. Restore the changelog, or delete the group's offsets to start over",
-                offset.metadata, clients.names.changelog
+                offset.metadata, plane.changelog
             )));
         }
         return Ok(log_starts.to_vec());
     };
-    if last.partitions != clients.partitions {
+    if last.partitions != plane.partitions {
         return Err(Error::Unsafe(format!(
             "partition {partition}: state was written with {} partitions per topic, the topics now \
              have {}: the key to partition mapping differs. Re-create the topics with {} partitions",
-            last.partitions, clients.partitions, last.partitions
+            last.partitions, plane.partitions, last.partitions
         )));
     }
     let mut offsets = Vec::new();
-    for ((input, found), start) in clients.inputs.iter().zip(committed).zip(log_starts) {
+    for ((input, found), start) in plane.inputs.iter().zip(committed).zip(log_starts) {
         let offset = match (last.inputs.get(input.topic), found) {
             // An input this release has added.
             (None, None) => *start,
@@ -354,4 +366,88 @@ pub(crate) fn agree(
         offsets.push(offset);
     }
     Ok(offsets)
+}
+
+#[cfg(test)]
+mod tests {
+    use sendplane_domain::time::Timestamp;
+    use sendplane_stage_api::InputClass;
+
+    use super::*;
+    use crate::error::Recovery;
+
+    const INPUTS: [InputTopic; 2] = [
+        InputTopic { topic: "a", class: InputClass::Transactional, value_bytes_max: 1 },
+        InputTopic { topic: "b", class: InputClass::Bulk, value_bytes_max: 1 },
+    ];
+    const PLANE: Plane<'_> = Plane { changelog: "log", inputs: &INPUTS, partitions: 4 };
+
+    fn last(inputs: &[(&str, i64)]) -> CommitRecord {
+        CommitRecord {
+            txn_seq: 7,
+            inputs: inputs.iter().map(|(topic, offset)| ((*topic).to_owned(), *offset)).collect(),
+            records: 0,
+            now: Timestamp::default(),
+            partitions: 4,
+        }
+    }
+
+    fn at(offset: i64, metadata: &str) -> Option<CommittedOffset> {
+        Some(CommittedOffset { offset, metadata: metadata.to_owned() })
+    }
+
+    fn judge(
+        last: Option<CommitRecord>,
+        committed: [Option<CommittedOffset>; 2],
+        starts: [i64; 2],
+    ) -> Result<Vec<i64>, (Recovery, String)> {
+        agree(&PLANE, 3, last.as_ref(), &committed, &starts)
+            .map_err(|error| (error.recovery(), error.to_string()))
+    }
+
+    fn refused(result: Result<Vec<i64>, (Recovery, String)>, recovery: Recovery, text: &str) {
+        let (found, message) = result.expect_err("refused");
+        assert_eq!(found, recovery, "{message}");
+        assert!(message.contains(text), "{message}");
+    }
+
+    #[test]
+    fn state_and_offsets_of_one_transaction_go_on() {
+        let both = last(&[("a", 5), ("b", 9)]);
+        assert_eq!(judge(Some(both), [at(5, "7"), at(9, "7")], [0, 0]), Ok(vec![5, 9]));
+    }
+
+    #[test]
+    fn a_new_task_starts_where_its_logs_start() {
+        assert_eq!(judge(None, [None, None], [3, 0]), Ok(vec![3, 0]));
+    }
+
+    #[test]
+    fn an_input_added_by_this_release_starts_at_its_log() {
+        assert_eq!(judge(Some(last(&[("a", 5)])), [at(5, "7"), None], [0, 2]), Ok(vec![5, 2]));
+    }
+
+    #[test]
+    fn offsets_of_another_transaction_are_a_doubt() {
+        let both = || Some(last(&[("a", 5), ("b", 9)]));
+        let newer = judge(both(), [at(6, "8"), at(9, "8")], [0, 0]);
+        refused(newer, Recovery::Rebuild, "ends at transaction 7, the group's offsets at 8");
+        let moved = judge(both(), [at(4, "7"), at(9, "7")], [0, 0]);
+        refused(moved, Recovery::Rebuild, "a@4");
+        let unknown = judge(Some(last(&[("a", 5)])), [at(5, "7"), at(1, "7")], [0, 0]);
+        refused(unknown, Recovery::Rebuild, "b has 7");
+    }
+
+    #[test]
+    fn what_is_missing_is_never_read_as_zero() {
+        let both = || Some(last(&[("a", 5), ("b", 9)]));
+        refused(judge(both(), [at(5, "7"), None], [0, 0]), Recovery::Stop, "set the group's offset to 9");
+        refused(judge(None, [at(5, "7"), None], [0, 0]), Recovery::Stop, "state is lost");
+        let gone = judge(both(), [at(5, "7"), at(9, "7")], [0, 10]);
+        refused(gone, Recovery::Stop, "unread records were deleted");
+        let mut other = last(&[("a", 5), ("b", 9)]);
+        other.partitions = 16;
+        let resized = judge(Some(other), [at(5, "7"), at(9, "7")], [0, 0]);
+        refused(resized, Recovery::Stop, "16 partitions");
+    }
 }

@@ -1,7 +1,7 @@
 //! Starting and stopping a stage in this process.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -31,6 +31,7 @@ pub struct StageHost<S: Stage> {
 pub struct Runtime {
     threads: Vec<std::thread::JoinHandle<Result<(), Error>>>,
     stop: Arc<dyn Fn() + Send + Sync>,
+    recoveries: Arc<dyn Fn() -> u64 + Send + Sync>,
 }
 
 impl Runtime {
@@ -66,6 +67,7 @@ impl Runtime {
             partitions,
             stop: AtomicBool::new(false),
             watchdog: Watchdog::start(),
+            recoveries: AtomicU64::new(0),
         });
         let mut threads = Vec::new();
         for index in 0..shared.config.threads.max(1) {
@@ -76,13 +78,20 @@ impl Runtime {
                 .map_err(|error| Error::Unsafe(format!("cannot start a thread: {error}")))?;
             threads.push(handle);
         }
+        let counting = shared.clone();
+        let recoveries = Arc::new(move || counting.recoveries.load(Ordering::Relaxed));
         let stop = Arc::new(move || shared.stop.store(true, Ordering::Relaxed));
-        Ok(Some(Self { threads, stop }))
+        Ok(Some(Self { threads, stop, recoveries }))
     }
 
     /// True while all threads run. One that ended has met an error that stops the process.
     pub fn is_running(&self) -> bool {
         self.threads.iter().all(|thread| !thread.is_finished())
+    }
+
+    /// How often a doubt was recovered from by rebuilding from the changelog.
+    pub fn recoveries(&self) -> u64 {
+        (self.recoveries)()
     }
 
     /// Drains, commits, leaves the group; returns the first thread's error.

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -55,6 +55,8 @@ pub(crate) struct Shared<S: Stage> {
     pub partitions: u32,
     pub stop: AtomicBool,
     pub watchdog: crate::runtime::Watchdog,
+    /// How often a doubt was recovered from.
+    pub recoveries: AtomicU64,
 }
 
 pub(crate) struct StageThread<S: Stage> {
@@ -312,6 +314,7 @@ impl<S: Stage> StageThread<S> {
                 return Err(error);
             }
             self.failures += 1;
+            self.shared.recoveries.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(%error, ?recovery, failures = self.failures, "rebuilding");
             // Queued rebalances are answered before anything is rebuilt: after a freeze the first
             // thing to learn is that the partitions have gone.

@@ -1,1 +1,136 @@
-//! placeholder
+//! Meta's webhook bodies, read leniently: one bad item never costs the others.
+//!
+//! A body is `{object, entry: [{id, changes: [{field, value}]}]}` and holds up to 1,000 updates.
+//! Items come out in the body's order, repetitions included. What an item means is decided by the
+//! shape of `value` before its `field`, because Meta's own samples print wrong fields.
+
+mod change;
+mod fields;
+mod items;
+mod json;
+mod status;
+
+use std::fmt;
+
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
+
+pub use items::{InboundMessage, Item, Malformed, Notice, Pricing, Status, StatusError};
+
+/// Why a whole body is of no use.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BodyFault {
+    /// Not JSON, or nested deeper than 128 levels.
+    #[error("webhook body is not JSON: {0}")]
+    NotJson(String),
+    /// JSON, but no object with an `entry` array.
+    #[error("webhook body has no entry array; is the app subscribed to WhatsApp?")]
+    NoEntries,
+    /// A webhook of another product of Meta's; holds `object`.
+    #[error(
+        "webhook is for {0:?}, not whatsapp_business_account; subscribe the app to WhatsApp only"
+    )]
+    ForeignObject(String),
+}
+
+impl BodyFault {
+    /// Stable code for headers and labels.
+    pub fn code(&self) -> &'static str {
+        match self {
+            BodyFault::NotJson(_) => "webhook_not_json",
+            BodyFault::NoEntries => "webhook_no_entries",
+            BodyFault::ForeignObject(_) => "webhook_foreign_object",
+        }
+    }
+}
+
+/// Reads every item of a body.
+///
+/// Each change gives at least one item, so nothing in a readable body disappears.
+pub fn parse(body: &[u8]) -> Result<Vec<Item>, BodyFault> {
+    let body = json::parse(body).map_err(|error| BodyFault::NotJson(error.to_string()))?;
+    match body.get("object").and_then(Value::as_str) {
+        Some("whatsapp_business_account") | None => {}
+        Some(other) => return Err(BodyFault::ForeignObject(fields::short(other))),
+    }
+    let entries = body
+        .get("entry")
+        .and_then(Value::as_array)
+        .ok_or(BodyFault::NoEntries)?;
+    let mut items = Vec::new();
+    for (index, entry) in entries.iter().enumerate() {
+        change::read_entry(entry, &format!("/entry/{index}"), &mut items);
+    }
+    Ok(items)
+}
+
+/// Longest account id that becomes a record key, in bytes; real ones have 15 to 17 digits.
+const ENTRY_ID_LEN_MAX: usize = 64;
+
+/// `entry[0].id`, for the gateway's record key.
+///
+/// Reads through the body without building it. `None` for a body without a usable id; the gateway
+/// then takes the body's digest.
+pub fn entry0_id(body: &[u8]) -> Option<String> {
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    deserializer.deserialize_map(Body).ok().flatten()
+}
+
+struct Body;
+
+impl<'de> Visitor<'de> for Body {
+    type Value = Option<String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a webhook body")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut id = None;
+        while let Some(key) = map.next_key::<String>()? {
+            if key == "entry" {
+                id = map.next_value::<FirstId>()?.0;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(id)
+    }
+}
+
+/// The id of the first entry of an array, as the only thing read of it.
+struct FirstId(Option<String>);
+
+impl<'de> serde::Deserialize<'de> for FirstId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = FirstId;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array of entries")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<FirstId, A::Error> {
+                let first = seq.next_element::<Entry>()?;
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(FirstId(first.and_then(|entry| entry.usable_id())))
+            }
+        }
+        deserializer.deserialize_seq(Entries)
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Entry {
+    id: Option<Value>,
+}
+
+impl Entry {
+    fn usable_id(self) -> Option<String> {
+        fields::id(&self.id?).filter(|id| id.len() <= ENTRY_ID_LEN_MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -62,7 +62,10 @@ impl Bench {
             },
         };
         let server = Server::start(options).await.expect("server starts");
-        let client = reqwest::Client::builder().no_proxy().build();
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(DEADLINE / 3)
+            .build();
         Self {
             server,
             receiver,

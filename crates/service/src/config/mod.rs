@@ -100,20 +100,21 @@ impl<T> Config<T> {
 
     /// The values in force as TOML, secrets redacted, each with where it comes from.
     pub fn print(&self) -> String {
-        let mut text = String::new();
-        let mut last = None;
-        let mut effective = self.effective.clone();
-        effective.sort_by(|a, b| a.section.cmp(&b.section));
-        for Effective { section, key, value, origin } in &effective {
-            if last.as_ref() != Some(section) {
-                text.push_str(&format!("{}[{section}]\n", if last.is_some() { "\n" } else { "" }));
-                last = Some(section.clone());
-            }
+        let mut sections: Vec<(&str, String)> = Vec::new();
+        for Effective { section, key, value, origin } in &self.effective {
             let plain = key.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
             let key = if plain { key.clone() } else { format!("{key:?}") };
-            text.push_str(&format!("{key} = {value} # {origin}\n"));
+            let line = format!("{key} = {value} # {origin}\n");
+            match sections.iter_mut().find(|(known, _)| known == section) {
+                Some((_, lines)) => lines.push_str(&line),
+                None => sections.push((section, line)),
+            }
         }
-        text
+        let texts = sections.iter().map(|(section, lines)| match section.rsplit_once('[') {
+            Some((array, _index)) => format!("[[{array}]]\n{lines}"),
+            None => format!("[{section}]\n{lines}"),
+        });
+        texts.collect::<Vec<_>>().join("\n")
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use sendplane_domain::id::{MessageId, PhoneNumberId, TenantId, Wamid};
+use sendplane_domain::id::{MessageId, PhoneNumberId, TenantId};
 use sendplane_domain::lane::Lane;
 use sendplane_domain::rate::Limit;
+use sendplane_wire::cloud_api::Answer;
 use sendplane_wire::record::Dispatch;
 
 /// Asks for one `POST /{phone-number-id}/messages`. Every `CallProvider` stands for one committed
@@ -61,8 +62,14 @@ pub enum CallOutcome {
         reason: String,
     },
     /// The provider, or something in front of it, answered.
-    Answered(Answer),
-    /// The request was handed to a connection and no answer came: the provider may have accepted.
+    Answered {
+        /// HTTP status.
+        http_status: u16,
+        /// What the body says. Only a complete body is judged; part of one is [`Self::Lost`].
+        answer: Answer,
+    },
+    /// The request was handed to a connection and no whole answer came: the provider may have
+    /// accepted.
     Lost {
         /// For people.
         reason: String,
@@ -80,38 +87,4 @@ pub enum NotStarted {
     NoCredential,
     /// The request cannot be built from this content, and never can.
     Unbuildable,
-}
-
-/// An answer with an HTTP status.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Answer {
-    /// 2xx with a message id.
-    Accepted {
-        /// Meta's message id.
-        wamid: Wamid,
-        /// Held for quality assessment: sent within about an hour, or dropped.
-        held: bool,
-    },
-    /// A parsed `error` object.
-    Error {
-        /// `error.code`.
-        code: i64,
-        /// `error.error_subcode`.
-        subcode: Option<i64>,
-        /// `error.message`.
-        message: String,
-        /// `error.error_data.details`.
-        details: Option<String>,
-        /// `error.is_transient`.
-        is_transient: Option<bool>,
-        /// HTTP status.
-        http_status: u16,
-    },
-    /// Neither a message id nor an `error` object.
-    Unparsed {
-        /// HTTP status.
-        http_status: u16,
-        /// What was wrong with the body.
-        reason: String,
-    },
 }

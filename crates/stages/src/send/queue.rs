@@ -106,10 +106,12 @@ pub(super) fn reconsider(stage: &SendStage, ctx: &mut Ctx<'_, '_>, tenant: &Tena
 /// Grants what may be granted now, and sets the timer for the rest.
 pub(super) fn pump(stage: &SendStage, ctx: &mut Ctx<'_, '_>, number: &NumberKey) {
     let trace = ctx.trace().clone();
-    let before = ctx.get(&NUMBERS, number).unwrap_or_default();
+    let stored = ctx.get(&NUMBERS, number);
+    let before = stored.clone().unwrap_or_default();
     let mut row = before.clone();
     row.wake = grant_due(stage, ctx, number, &mut row.bucket);
-    if row != before {
+    // Stored even when nothing was used: a control change finds waiting numbers by their rows.
+    if stored.as_ref() != Some(&row) {
         ctx.put(&NUMBERS, number, &row);
     }
     if row.wake != before.wake {

@@ -8,9 +8,10 @@ use sendplane_domain::id::{MessageId, Wamid};
 use sendplane_domain::provider_code::{self, CodeClass};
 use sendplane_domain::retry::{self, JITTER_MS_BOUND, Next};
 use sendplane_domain::time::Timestamp;
+use sendplane_wire::cloud_api::{Acceptance, Answer};
 use sendplane_wire::record::{AttemptEvent, Disposition};
 
-use super::call::{Answer, CallOutcome, CallResult, NotStarted};
+use super::call::{CallOutcome, CallResult, NotStarted};
 use super::report::Fault;
 use super::state::{End, MESSAGES, Message, State, Work};
 use super::{Ctx, SendStage, ending, evidence, queue, report};
@@ -105,53 +106,48 @@ fn finding(outcome: CallOutcome) -> Finding {
                 fault,
             })
         }
-        CallOutcome::Answered(Answer::Accepted { wamid, held }) => {
-            Finding::Accepted { wamid, held }
-        }
-        CallOutcome::Answered(Answer::Error {
-            code,
-            subcode,
-            message,
-            details,
-            is_transient,
+        CallOutcome::Answered {
             http_status,
-        }) => {
-            let code = provider_code::effective_code(code, subcode);
-            let class = provider_code::classify(code, is_transient, Some(http_status)).class;
-            let text = match details {
-                Some(details) => format!("{message}: {details}"),
-                None => message,
-            };
-            let fault = Fault {
-                code: Some(code),
-                message: Some(text),
-                http_status: Some(http_status),
-                ..Fault::default()
-            };
-            Finding::Failed(Failure {
-                event: AttemptEvent::Refused,
-                class: Some(class),
-                fault,
-            })
-        }
-        CallOutcome::Answered(Answer::Unparsed {
-            http_status,
-            reason,
-        }) => {
-            let class = provider_code::classify_unparsed(Some(http_status));
-            let http_status = Some(http_status);
-            let fault = Fault {
-                message: Some(reason),
-                http_status,
-                ..Fault::default()
-            };
-            Finding::Failed(Failure {
-                event: AttemptEvent::Refused,
-                class: Some(class),
-                fault,
-            })
-        }
+            answer,
+        } => answered(http_status, answer),
     }
+}
+
+fn answered(http_status: u16, answer: Answer) -> Finding {
+    let (code, class, text) = match answer {
+        Answer::Accepted { wamid, status } => {
+            // `paused` is explained nowhere; taken for a hold, the longer of the two waits.
+            let held = match status {
+                Acceptance::Accepted => false,
+                Acceptance::Held | Acceptance::Paused => true,
+            };
+            return Finding::Accepted { wamid, held };
+        }
+        Answer::Error(error) => {
+            let code = provider_code::effective_code(error.code, error.subcode);
+            let class = provider_code::classify(code, error.is_transient, Some(http_status)).class;
+            let text = match error.details {
+                Some(details) => format!("{}: {details}", error.message),
+                None => error.message,
+            };
+            (Some(code), class, text)
+        }
+        Answer::Unparsed { reason } => {
+            let class = provider_code::classify_unparsed(Some(http_status));
+            (None, class, reason.as_str().to_owned())
+        }
+    };
+    let fault = Fault {
+        code,
+        message: Some(text),
+        http_status: Some(http_status),
+        ..Fault::default()
+    };
+    Finding::Failed(Failure {
+        event: AttemptEvent::Refused,
+        class: Some(class),
+        fault,
+    })
 }
 
 fn not_started(cause: NotStarted, reason: String) -> Finding {

@@ -34,8 +34,8 @@ use sendplane_domain::id::{KeyedHash, MessageId};
 use sendplane_domain::lifecycle::{Evidence, MessageState};
 use sendplane_domain::limits::{MESSAGE_RETENTION, PARKED_STATUS_RETENTION};
 use sendplane_domain::time::Timestamp;
-use sendplane_stage_api::{Context, Input, InputClass, InputTopic, Stage, TimerKey};
 use sendplane_stage_api::stage::NoGlobals;
+use sendplane_stage_api::{Context, Input, InputClass, InputTopic, Stage, TimerKey};
 use sendplane_wire::record::{AdmittedMessage, Attempt, Decision, Outcome, Receipt};
 use sendplane_wire::topic;
 use serde::{Deserialize, Serialize};
@@ -49,7 +49,11 @@ use row::{MESSAGES, MessageRow, PARKED, Parked, ParkedStatus, WAMIDS};
 const VALUE_BYTES_MAX: usize = 1024 * 1024;
 
 const fn input(topic: &'static str, class: InputClass) -> InputTopic {
-    InputTopic { topic, class, value_bytes_max: VALUE_BYTES_MAX }
+    InputTopic {
+        topic,
+        class,
+        value_bytes_max: VALUE_BYTES_MAX,
+    }
 }
 
 const INPUTS: &[InputTopic] = &[
@@ -160,10 +164,8 @@ impl StatusReconcile {
             }
             Record::Decision(decision) => evidence::of_decision(decision, trace)
                 .map(|evidence| (decision.message_id, evidence)),
-            Record::Attempt(attempt) => {
-                evidence::of_attempt(attempt, self.settings.doubt_window)
-                    .map(|evidence| (attempt.message_id, evidence))
-            }
+            Record::Attempt(attempt) => evidence::of_attempt(attempt, self.settings.doubt_window)
+                .map(|evidence| (attempt.message_id, evidence)),
             Record::Receipt(receipt) => match evidence::of_receipt(receipt) {
                 Ok(status) => {
                     let known = ctx.get(&WAMIDS, &receipt.wamid_hash);
@@ -183,7 +185,9 @@ impl StatusReconcile {
 
     /// Joins `evidence` to the message's facts. Says and writes nothing if they knew it all.
     fn learn(&self, id: MessageId, evidence: &Evidence, ctx: &mut Ctx<'_, '_>) {
-        let mut row = ctx.get(&MESSAGES, &id).unwrap_or_else(|| MessageRow::new(ctx.now()));
+        let mut row = ctx
+            .get(&MESSAGES, &id)
+            .unwrap_or_else(|| MessageRow::new(ctx.now()));
         let before = row.facts.clone();
         row.facts.join(evidence);
         if row.facts == before {
@@ -231,11 +235,16 @@ impl StatusReconcile {
             ctx.set_trace(subject.trace.clone());
         }
         if let Some(outcome) = row.publish(id, ctx.now()) {
-            ctx.count("sendplane_outcomes_total", state_label(row.emitted.as_ref()));
+            ctx.count(
+                "sendplane_outcomes_total",
+                state_label(row.emitted.as_ref()),
+            );
             ctx.emit(outcome);
         }
         let retained_until = retained_until(&row);
-        let due = self.silence(&row).map_or(retained_until, |(_, due)| due.min(retained_until));
+        let due = self
+            .silence(&row)
+            .map_or(retained_until, |(_, due)| due.min(retained_until));
         // A timer that fires too early is set again then. Most changes come within seconds, and so
         // they do not touch it.
         if row.wake_at.is_none_or(|wake_at| due < wake_at) {
@@ -285,7 +294,12 @@ const TIMER_PARKED: u8 = 2;
 /// its admission will hardly come any more.
 fn retained_until(row: &MessageRow) -> Timestamp {
     let is_ours = row.facts.subject().is_some() || !row.facts.attempts().is_empty();
-    row.changed_at + if is_ours { MESSAGE_RETENTION } else { PARKED_STATUS_RETENTION }
+    row.changed_at
+        + if is_ours {
+            MESSAGE_RETENTION
+        } else {
+            PARKED_STATUS_RETENTION
+        }
 }
 
 /// The wamid is the message's from now on: later statuses find it, parked ones join it.
@@ -309,7 +323,9 @@ fn park(receipt: &Receipt, status: &Evidence, ctx: &mut Ctx<'_, '_>) {
     };
     let parked = ctx.get(&PARKED, wamid_hash);
     let is_first = parked.is_none();
-    let mut parked = parked.unwrap_or_else(|| Parked { statuses: Vec::new() });
+    let mut parked = parked.unwrap_or_else(|| Parked {
+        statuses: Vec::new(),
+    });
     if parked.statuses.contains(&status) {
         return;
     }
@@ -338,9 +354,14 @@ fn forget(id: MessageId, row: &MessageRow, ctx: &mut Ctx<'_, '_>) {
         ctx.delete(&WAMIDS, wamid_hash);
     }
     ctx.delete(&MESSAGES, &id);
-    ctx.count("sendplane_message_rows_forgotten_total", state_label(row.emitted.as_ref()));
+    ctx.count(
+        "sendplane_message_rows_forgotten_total",
+        state_label(row.emitted.as_ref()),
+    );
 }
 
 fn state_label(emitted: Option<&row::Emitted>) -> &'static str {
-    emitted.map_or("never_admitted_or_decided", |emitted| emitted.state.as_str())
+    emitted.map_or("never_admitted_or_decided", |emitted| {
+        emitted.state.as_str()
+    })
 }

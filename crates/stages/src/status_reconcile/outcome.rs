@@ -28,7 +28,11 @@ pub fn content(id: MessageId, facts: &MessageFacts) -> Option<Outcome> {
         is_final: summary.state.is_final(),
         reason: summary.reason.map(str::to_owned),
         detail: detail(facts, &summary),
-        correlation_id: subject.trace.correlation_id.as_deref().map(CorrelationId::new),
+        correlation_id: subject
+            .trace
+            .correlation_id
+            .as_deref()
+            .map(CorrelationId::new),
         idempotency_key: subject.idempotency_key.clone(),
         duplicate_of: summary.duplicate_of,
         lane: Some(subject.lane.as_str().to_owned()),
@@ -36,7 +40,9 @@ pub fn content(id: MessageId, facts: &MessageFacts) -> Option<Outcome> {
         template_name: template.map(|template| template.name.clone()),
         template_language: template.map(|template| template.language.clone()),
         template_version: template.and_then(|template| template.version).map(int),
-        category: subject.category.map(|category| category_text(category).to_owned()),
+        category: subject
+            .category
+            .map(|category| category_text(category).to_owned()),
         price_class: summary.price.map(price_text),
         attempt: int(attempts_started(facts)),
         contact_hash: subject.contact_hash.clone(),
@@ -91,10 +97,15 @@ fn truncated(hash: &[u8]) -> [u8; 16] {
 /// The reason in words, and a warning if Meta made more than one message of this one.
 fn detail(facts: &MessageFacts, summary: &Summary<'_>) -> Option<String> {
     let made = facts.distinct_wamids();
-    let duplicate = (made > 1)
-        .then(|| format!("{made} messages at the provider: the recipient may have it {made} times"));
-    let parts: Vec<String> =
-        summary.detail.map(str::to_owned).into_iter().chain(duplicate).collect();
+    let duplicate = (made > 1).then(|| {
+        format!("{made} messages at the provider: the recipient may have it {made} times")
+    });
+    let parts: Vec<String> = summary
+        .detail
+        .map(str::to_owned)
+        .into_iter()
+        .chain(duplicate)
+        .collect();
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
@@ -111,9 +122,15 @@ fn attempts_started(facts: &MessageFacts) -> u32 {
         | AttemptEvent::Held { .. }
         | AttemptEvent::Accepted { .. } => true,
     };
-    let recorded =
-        facts.attempts().iter().filter(|(_, attempt)| is_started(&attempt.event)).map(|(n, _)| *n);
-    let reported = facts.provider_messages().values().filter_map(|message| message.attempt);
+    let recorded = facts
+        .attempts()
+        .iter()
+        .filter(|(_, attempt)| is_started(&attempt.event))
+        .map(|(n, _)| *n);
+    let reported = facts
+        .provider_messages()
+        .values()
+        .filter_map(|message| message.attempt);
     recorded.chain(reported).max().unwrap_or(0)
 }
 
@@ -137,7 +154,9 @@ fn wamid_hash<'a>(facts: &'a MessageFacts, summary: &Summary<'_>) -> Option<&'a 
 
 /// The time in a message id. Stands in where no fact has one.
 fn created_at(id: MessageId) -> Timestamp {
-    let millis = id.as_bytes()[..6].iter().fold(0, |millis, byte| millis << 8 | i64::from(*byte));
+    let millis = id.as_bytes()[..6]
+        .iter()
+        .fold(0, |millis, byte| millis << 8 | i64::from(*byte));
     Timestamp::from_millis(millis)
 }
 

@@ -23,13 +23,14 @@ use sendplane_domain::trace::TraceContext;
 use sendplane_stage_api::cycle::CycleTime;
 use sendplane_stage_api::driver::{Driver, Produced};
 use sendplane_stage_api::{Cycle, Globals, Input, RecordMeta, Transition};
+use sendplane_wire::cloud_api::{Acceptance, Answer, ApiError, UnparsedReason};
 use sendplane_wire::record::{
     Attempt, AttemptEvent, Dispatch, Disposition, Feedback, ReceiptStatus, TemplateParameter,
     Tenant,
 };
 use sendplane_wire::topic;
 
-use super::call::{Answer, CallOutcome, CallProvider, CallResult, NotStarted};
+use super::call::{CallOutcome, CallProvider, CallResult, NotStarted};
 use super::{Record, SendSettings, SendStage};
 use crate::directory::{Change, Directory, sample};
 
@@ -90,28 +91,42 @@ fn dispatch(n: u64, lane: Lane, now: Timestamp) -> Dispatch {
 }
 
 fn accepted(wamid: &str) -> CallOutcome {
-    CallOutcome::Answered(Answer::Accepted {
+    accepted_as(wamid, Acceptance::Accepted)
+}
+
+fn accepted_as(wamid: &str, status: Acceptance) -> CallOutcome {
+    let answer = Answer::Accepted {
         wamid: Wamid::new(wamid),
-        held: false,
-    })
+        status,
+    };
+    CallOutcome::Answered {
+        http_status: 200,
+        answer,
+    }
 }
 
 fn error(code: i64) -> CallOutcome {
-    CallOutcome::Answered(Answer::Error {
+    let answer = Answer::Error(ApiError {
         code,
         subcode: None,
         message: "told so".into(),
         details: None,
         is_transient: None,
+    });
+    CallOutcome::Answered {
         http_status: 400,
-    })
+        answer,
+    }
 }
 
 fn unparsed(http_status: u16) -> CallOutcome {
-    CallOutcome::Answered(Answer::Unparsed {
+    let answer = Answer::Unparsed {
+        reason: UnparsedReason::NotJson,
+    };
+    CallOutcome::Answered {
         http_status,
-        reason: "not JSON".into(),
-    })
+        answer,
+    }
 }
 
 fn lost() -> CallOutcome {

@@ -175,7 +175,7 @@ fn most_in_a_second(times: &[Timestamp]) -> usize {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 128,
+        cases: 64,
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
@@ -199,7 +199,7 @@ proptest! {
         ceiling in 2_i32..60,
         arrivals in prop::collection::vec(
             (prop_oneof![4 => 0_u64..5, 1 => 0_u64..1_500], 0_u8..10),
-            20..160,
+            20..100,
         ),
     ) {
         let mut plane = Plane::new();

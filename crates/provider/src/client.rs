@@ -1,0 +1,298 @@
+//! The client itself.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::{Body, Client, Request, Response, Url, redirect, retry};
+use secrecy::{ExposeSecret, SecretString};
+use sendplane_domain::id::PhoneNumberId;
+use sendplane_domain::limits::CALL_TOTAL_MAX;
+use sendplane_wire::cloud_api::{Answer, parse_answer, template_body};
+use sendplane_wire::record::Dispatch;
+use tokio::time::{Instant, sleep_until};
+
+use crate::gate::Gate;
+
+/// Longest answer that is read, in bytes.
+const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+
+/// Longest description of a fault, in characters.
+const REASON_LEN_MAX: usize = 300;
+
+/// Where the API is and how long to wait for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Scheme and host, for example `https://graph.facebook.com`.
+    pub base_url: String,
+    /// Graph version, for example `v25.0`.
+    pub version: String,
+    /// Longest wait for a connection: name resolution, TCP and TLS.
+    pub connect_timeout: Duration,
+    /// Longest call, connection and answer included; at most [`CALL_TOTAL_MAX`].
+    pub total_timeout: Duration,
+    /// How long an idle connection is kept. Short, because a request on a connection that the other
+    /// side is just closing is lost and leaves its message in doubt.
+    pub pool_idle_timeout: Duration,
+}
+
+impl Config {
+    /// The defaults: 3 s to connect, 10 s in all, connections idle for 20 s.
+    pub fn new(base_url: impl Into<String>, version: impl Into<String>) -> Self {
+        Self {
+            base_url: base_url.into(),
+            version: version.into(),
+            connect_timeout: Duration::from_secs(3),
+            total_timeout: CALL_TOTAL_MAX,
+            pool_idle_timeout: Duration::from_secs(20),
+        }
+    }
+}
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidConfig {
+    /// Not an address, or not one of a web server.
+    #[error("base url {0:?} is not an http or https address without path, query and user")]
+    BaseUrl(String),
+    /// Not a Graph version.
+    #[error("version {0:?} is not of the form v25.0")]
+    Version(String),
+    /// A call may not outlive the wait for its intent.
+    #[error("a total timeout of {0:?} is more than {CALL_TOTAL_MAX:?}")]
+    TotalTimeout(Duration),
+    /// TLS or the system's certificates.
+    #[error("the HTTP client cannot be built")]
+    Client(#[source] reqwest::Error),
+}
+
+/// One call: a template message.
+pub struct Call<'c> {
+    /// Number to send from.
+    pub phone_number_id: &'c PhoneNumberId,
+    /// Access token of the number's owner.
+    pub token: &'c SecretString,
+    /// What to send.
+    pub dispatch: &'c Dispatch,
+    /// `biz_opaque_callback_data`.
+    pub opaque_data: &'c str,
+    /// The call starts before this time or not at all.
+    pub start_by: Instant,
+}
+
+/// A call that has ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Completed {
+    /// How.
+    pub outcome: Outcome,
+    /// From the moment the request was handed to a connection; `None` if it never was.
+    pub latency: Option<Duration>,
+}
+
+/// How a call ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// Proven: the request never was on a connection.
+    Unsent {
+        /// What kept it.
+        cause: Unsent,
+        /// For people.
+        reason: String,
+    },
+    /// A whole answer was read.
+    Answered {
+        /// HTTP status.
+        http_status: u16,
+        /// What the body says.
+        answer: Answer,
+    },
+    /// The request was on a connection, and there is no whole answer.
+    Lost {
+        /// For people.
+        reason: String,
+    },
+}
+
+/// What kept a call from starting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsent {
+    /// `start_by` had passed.
+    TooLate,
+    /// No connection: name resolution, TCP, TLS, or the total timeout while waiting for one.
+    NoConnection,
+    /// The token cannot stand in a header.
+    BadToken,
+    /// The phone number id cannot stand in a path.
+    BadNumber,
+}
+
+/// The Cloud API. Cheap to clone; clones share their connections.
+///
+/// HTTP/1.1 only. One call per connection at a time means that a connection which breaks puts one
+/// message in doubt; with HTTP/2 it would be every call multiplexed on it. The client libraries'
+/// own retries are off where they can be switched off, and where they cannot (a request taken back
+/// from a pooled connection that was already closed) the gate in the body keeps a request from being
+/// written twice or late.
+#[derive(Clone)]
+pub struct CloudApi {
+    client: Client,
+    base: Url,
+    version: String,
+}
+
+impl std::fmt::Debug for CloudApi {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "CloudApi({}{})", self.base, self.version)
+    }
+}
+
+impl CloudApi {
+    /// Builds the client; opens no connection.
+    pub fn new(config: &Config) -> Result<Self, InvalidConfig> {
+        let base = Url::parse(&config.base_url)
+            .ok()
+            .filter(is_bare)
+            .ok_or_else(|| InvalidConfig::BaseUrl(config.base_url.clone()))?;
+        if !is_version(&config.version) {
+            return Err(InvalidConfig::Version(config.version.clone()));
+        }
+        if config.total_timeout > CALL_TOTAL_MAX {
+            return Err(InvalidConfig::TotalTimeout(config.total_timeout));
+        }
+        let client = Client::builder()
+            .http1_only()
+            .retry(retry::never())
+            .redirect(redirect::Policy::none())
+            .no_proxy()
+            .referer(false)
+            .user_agent(concat!("sendplane/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(config.connect_timeout)
+            .timeout(config.total_timeout)
+            .pool_idle_timeout(config.pool_idle_timeout)
+            .build()
+            .map_err(InvalidConfig::Client)?;
+        Ok(Self { client, base, version: config.version.clone() })
+    }
+
+    /// Sends a template message once.
+    ///
+    /// The residual of I3: between the check at the gate and the first byte on the wire lie the
+    /// client's own write and the kernel; a process that freezes exactly there sends late.
+    pub async fn send_template(&self, call: Call<'_>) -> Completed {
+        let body = Bytes::from(template_body(call.dispatch, call.opaque_data));
+        let (gate, gated) = Gate::new(body, call.start_by);
+        let request = match self.request(&call, Body::wrap(gated)) {
+            Ok(request) => request,
+            Err((cause, reason)) => return unsent(cause, reason),
+        };
+        let response = self.client.execute(request);
+        tokio::pin!(response);
+        let response = tokio::select! {
+            biased;
+            response = &mut response => response,
+            // Waiting for a connection is over. If the request has got one, its answer counts.
+            () = sleep_until(call.start_by) => match gate.opened_or_close() {
+                Some(_) => response.await,
+                None => return unsent(Unsent::TooLate, "no connection in time to start"),
+            },
+        };
+        let outcome = match response {
+            Ok(response) => read(response).await,
+            Err(error) => Outcome::Lost { reason: describe(error) },
+        };
+        match (gate.opened_or_close(), outcome) {
+            (Some(opened_at), outcome) => {
+                Completed { outcome, latency: Some(opened_at.elapsed()) }
+            }
+            (None, Outcome::Lost { reason }) if Instant::now() >= call.start_by => {
+                unsent(Unsent::TooLate, reason)
+            }
+            (None, Outcome::Lost { reason }) => unsent(Unsent::NoConnection, reason),
+            // An answer to a request whose body it did not wait for.
+            (None, outcome) => Completed { outcome, latency: None },
+        }
+    }
+
+    fn request(&self, call: &Call<'_>, body: Body) -> Result<Request, (Unsent, String)> {
+        let number = call.phone_number_id.as_str();
+        let is_safe = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
+        if number.is_empty() || !number.bytes().all(is_safe) {
+            let reason = format!("phone number id {number:?} cannot stand in a path");
+            return Err((Unsent::BadNumber, reason));
+        }
+        let token = format!("Bearer {}", call.token.expose_secret());
+        let mut token = HeaderValue::from_str(&token).map_err(|_| {
+            (Unsent::BadToken, "the access token has characters no header can hold".to_owned())
+        })?;
+        token.set_sensitive(true);
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}/{number}/messages", self.version));
+        self.client
+            .post(url)
+            .header(AUTHORIZATION, token)
+            .header(CONTENT_TYPE, "application/json")
+            .body(body)
+            .build()
+            .map_err(|error| (Unsent::BadNumber, describe(error)))
+    }
+}
+
+fn is_bare(url: &Url) -> bool {
+    matches!(url.scheme(), "http" | "https")
+        && url.has_host()
+        && url.path() == "/"
+        && url.query().is_none()
+        && url.fragment().is_none()
+        && url.username().is_empty()
+        && url.password().is_none()
+}
+
+fn is_version(version: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    version
+        .strip_prefix('v')
+        .and_then(|digits| digits.split_once('.'))
+        .is_some_and(|(major, minor)| is_number(major) && is_number(minor))
+}
+
+fn unsent(cause: Unsent, reason: impl Into<String>) -> Completed {
+    Completed { outcome: Outcome::Unsent { cause, reason: reason.into() }, latency: None }
+}
+
+/// Reads the whole answer. Part of one is no answer: the rest might have held a message id.
+async fn read(mut response: Response) -> Outcome {
+    let http_status = response.status().as_u16();
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() > ANSWER_BYTES_MAX => {
+                let reason =
+                    format!("answer with status {http_status} is over {ANSWER_BYTES_MAX} bytes");
+                return Outcome::Lost { reason };
+            }
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) => break,
+            Err(error) => {
+                let fault = describe(error);
+                let reason = format!("answer with status {http_status} broke off: {fault}");
+                return Outcome::Lost { reason };
+            }
+        }
+    }
+    Outcome::Answered { http_status, answer: parse_answer(http_status, &body) }
+}
+
+/// The error and its causes; never the address, which names the number.
+fn describe(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text.chars().take(REASON_LEN_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests;
