@@ -1,3 +1,70 @@
-//! (to come)
+//! `sendplane`: the operator's command.
+//!
+//! Exit codes: 0, 1 for an operation that failed or found a fault, 64 for bad input.
 
-fn main() {}
+mod args;
+mod consent;
+mod directory;
+mod message;
+mod outcomes;
+mod output;
+mod render;
+mod request;
+mod schemas;
+mod session;
+mod state;
+mod tail;
+mod topics;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::Parser;
+use sendplane_service::config::{Log, LogFormat};
+use sendplane_service::run::EXIT_USAGE;
+use sendplane_service::telemetry;
+
+use crate::args::{Cli, Command};
+use crate::session::{Fault, Session};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing better can be done when even the terminal is gone.
+            let _ = error.print();
+            return if error.use_stderr() { EXIT_USAGE.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    telemetry::start_logs_on_stderr(&Log {
+        filter: cli.globals.log.clone(),
+        format: if std::io::stderr().is_terminal() { LogFormat::Text } else { LogFormat::Json },
+    });
+    match run(&cli) {
+        Ok(code) => code,
+        Err(Fault::Input(text)) => {
+            eprintln!("sendplane: {text}");
+            EXIT_USAGE.into()
+        }
+        Err(Fault::Failed(error)) => {
+            eprintln!("sendplane: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<ExitCode, Fault> {
+    let session = Session::new(&cli.globals)?;
+    match &cli.command {
+        Command::Topics(command) => topics::run(&session, command),
+        Command::Schemas(command) => schemas::run(&session, command),
+        Command::Tenants(command) => directory::apply_tenants(&session, command),
+        Command::Templates(command) => directory::apply_templates(&session, command),
+        Command::Consent(command) => consent::run(&session, command),
+        Command::Request(command) => request::run(&session, command),
+        Command::Tail(command) => tail::run(&session, command),
+        Command::Message(command) => message::run(&session, command),
+        Command::Outcomes(command) => outcomes::run(&session, command),
+        Command::State(command) => state::run(&session, command),
+    }
+}

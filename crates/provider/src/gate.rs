@@ -34,7 +34,11 @@ impl Gate {
     /// A gate in front of `content`, which opens before `start_by` only.
     pub fn new(content: Bytes, start_by: Instant) -> (Self, GatedBody) {
         let gate = Self(Arc::new(Mutex::new(State::Waiting)));
-        let body = GatedBody { gate: gate.clone(), content: Some(content), start_by };
+        let body = GatedBody {
+            gate: gate.clone(),
+            content: Some(content),
+            start_by,
+        };
         (gate, body)
     }
 
@@ -88,7 +92,9 @@ impl Body for GatedBody {
         mut self: Pin<&mut Self>,
         _cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, TooLate>>> {
-        let Some(content) = self.content.take() else { return Poll::Ready(None) };
+        let Some(content) = self.content.take() else {
+            return Poll::Ready(None);
+        };
         if self.gate.open(self.start_by) {
             Poll::Ready(Some(Ok(Frame::data(content))))
         } else {
@@ -102,6 +108,58 @@ impl Body for GatedBody {
 
     /// Exact, so that the request carries its `content-length`.
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.content.as_ref().map_or(0, |content| content.len() as u64))
+        SizeHint::with_exact(
+            self.content
+                .as_ref()
+                .map_or(0, |content| content.len() as u64),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::time::Duration;
+
+    use super::*;
+
+    async fn next(body: &mut GatedBody) -> Option<Result<Bytes, TooLate>> {
+        let frame = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await?;
+        Some(frame.map(|frame| frame.into_data().expect("data only")))
+    }
+
+    fn gate(start_in: Duration) -> (Gate, GatedBody) {
+        Gate::new(Bytes::from_static(b"{}"), Instant::now() + start_in)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn opens_in_time_and_once() {
+        let (gate, mut body) = gate(Duration::from_secs(2));
+        assert_eq!(body.size_hint().exact(), Some(2));
+        tokio::time::advance(Duration::from_millis(1_999)).await;
+        let opened_at = Instant::now();
+        assert!(matches!(next(&mut body).await, Some(Ok(data)) if data == "{}"));
+        assert!(next(&mut body).await.is_none() && body.is_end_stream());
+        assert_eq!(gate.opened_or_close(), Some(opened_at));
+        assert_eq!(
+            gate.opened_or_close(),
+            Some(opened_at),
+            "asking does not close an open gate"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stays_closed_when_the_time_is_over() {
+        let (gate, mut body) = gate(Duration::from_secs(2));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert!(matches!(next(&mut body).await, Some(Err(TooLate))));
+        assert_eq!(gate.opened_or_close(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stays_closed_once_the_caller_relies_on_it() {
+        let (gate, mut body) = gate(Duration::from_secs(2));
+        assert_eq!(gate.opened_or_close(), None);
+        assert!(matches!(next(&mut body).await, Some(Err(TooLate))));
     }
 }

@@ -52,9 +52,14 @@ impl CrashPoint {
     ];
 }
 
-/// The process died here; what is in the log and on the disk is all there is.
+/// Why a process came to its end. What is in the log and on the disk is all there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Crashed(pub CrashPoint);
+pub enum Ended {
+    /// It died here.
+    Crashed(CrashPoint),
+    /// The log refused it.
+    Refused(Refused),
+}
 
 /// What survives a process: its disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -155,7 +160,7 @@ impl<'a, S: Stage> Host<'a, S> {
         wall: Timestamp,
         limit: usize,
         crash: Option<CrashPoint>,
-    ) -> Result<bool, Crashed> {
+    ) -> Result<bool, Ended> {
         let now = wall.max(self.last_now);
         let time = CycleTime {
             now,
@@ -180,10 +185,10 @@ impl<'a, S: Stage> Host<'a, S> {
             return Ok(false);
         }
         let transition = cycle.finish().expect("a map can always be read");
-        let die = |point: CrashPoint| if crash == Some(point) { Err(Crashed(point)) } else { Ok(()) };
+        let die = |point: CrashPoint| if crash == Some(point) { Err(Ended::Crashed(point)) } else { Ok(()) };
 
         die(CrashPoint::BeforeBegin)?;
-        let transaction = log.begin(&self.session).expect("this process owns its epoch");
+        let transaction = log.begin(&self.session).map_err(Ended::Refused)?;
         let half = transition.outputs.len() / 2;
         for (number, (output, _)) in transition.outputs.iter().enumerate() {
             if number == half {
@@ -193,7 +198,7 @@ impl<'a, S: Stage> Host<'a, S> {
             let to = partition_of(encoded.partition_key.as_bytes(), self.partitions);
             let entry =
                 Entry { key: encoded.key.into_bytes(), value: Some(encoded.value), timestamp: wall };
-            log.produce(transaction, encoded.topic, to, entry).expect("open");
+            log.produce(transaction, encoded.topic, to, entry).map_err(Ended::Refused)?;
         }
         die(CrashPoint::AmongOutputs)?;
         let changelog = changelog_of(self.stage);
@@ -203,7 +208,7 @@ impl<'a, S: Stage> Host<'a, S> {
                 die(CrashPoint::AmongChangelog)?;
             }
             let entry = Entry { key: key.clone(), value: value.clone(), timestamp: wall };
-            log.produce(transaction, &changelog, self.partition, entry).expect("open");
+            log.produce(transaction, &changelog, self.partition, entry).map_err(Ended::Refused)?;
         }
         die(CrashPoint::AmongChangelog)?;
         let topics = self.stage.inputs().iter().map(|input| input.topic.to_owned());
@@ -216,15 +221,15 @@ impl<'a, S: Stage> Host<'a, S> {
         };
         let entry =
             Entry { key: COMMIT_KEY.to_vec(), value: Some(commit.encode()), timestamp: wall };
-        let at = log.produce(transaction, &changelog, self.partition, entry).expect("open");
+        let at = log.produce(transaction, &changelog, self.partition, entry).map_err(Ended::Refused)?;
         die(CrashPoint::BeforeOffsets)?;
         let group = topics
             .zip(&offsets)
             .map(|(topic, offset)| ((topic, self.partition), (*offset, commit.txn_seq.to_string())))
             .collect();
-        log.send_offsets(transaction, self.generation, group).expect("current generation");
+        log.send_offsets(transaction, self.generation, group).map_err(Ended::Refused)?;
         die(CrashPoint::BeforeEndTxn)?;
-        log.commit(transaction).expect("open");
+        log.commit(transaction).map_err(Ended::Refused)?;
         die(CrashPoint::EndTxnAnswerLost)?;
         die(CrashPoint::BeforeStore)?;
         let mut writes: Vec<_> = transition.writes.into_iter().collect();

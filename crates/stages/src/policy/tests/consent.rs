@@ -1,6 +1,8 @@
 //! Sequences of consent changes, and what they do to messages.
 
-use sendplane_stage_api::{Codec, TableKey, Undecoded};
+use sendplane_domain::trace::TraceContext;
+use sendplane_stage_api::cycle::CycleTime;
+use sendplane_stage_api::{Codec, Cycle, TableKey, Undecoded};
 use sendplane_wire::record::{ConsentScope::*, ConsentState::*};
 
 use super::dispatch::raw;
@@ -103,6 +105,43 @@ fn an_older_change_is_told_apart_from_a_repetition() {
         Applied::Effective
     );
     assert_eq!(consent.consent_seq, 2);
+}
+
+/// Through a cycle of its own, because the driver drops counters.
+#[test]
+fn changes_are_counted_by_what_became_of_them() {
+    let mut driver = ready("marketing");
+    consent(&mut driver, change(Marketing, Withdrawn, 10));
+    let counted = |state: ConsentState, minute: i64| {
+        let time = CycleTime {
+            now: NOW,
+            partition: 0,
+            partitions: 1,
+            timer_floor: Timestamp::default(),
+            may_perform: true,
+        };
+        let globals = Directory::default();
+        let mut cycle = Cycle::open(&Policy, driver.state(), &globals, time);
+        let meta = RecordMeta {
+            topic: topic::CONSENT,
+            partition: 0,
+            offset: 1,
+            timestamp: NOW,
+            key: Some("acme".into()),
+        };
+        let record = Record::Consent(Box::new(change(Marketing, state, minute)));
+        cycle.apply(Input::Record { record, meta }, TraceContext::default());
+        let counts: Vec<_> = cycle.finish().unwrap().counts.into_iter().collect();
+        assert_eq!(counts.len(), 1);
+        assert_eq!(
+            (counts[0].0.0, counts[0].1),
+            ("sendplane_consent_changes_total", 1)
+        );
+        counts[0].0.1
+    };
+    assert_eq!(counted(Granted, 11), "effective");
+    assert_eq!(counted(Withdrawn, 10), "unchanged");
+    assert_eq!(counted(Granted, 9), "out_of_order");
 }
 
 #[test]

@@ -67,8 +67,15 @@ fn a_status_without_opaque_data_waits_for_its_wamid() {
 fn an_unclaimed_status_is_foreign_after_8_days() {
     let mut driver = driver();
     feed(&mut driver, &bare(ReceiptStatus::Sent, "foreign", 5));
+    feed(&mut driver, &bare(ReceiptStatus::Delivered, "foreign", 6));
     driver.advance_to(Timestamp::from_millis(day(8).as_millis() - 1));
     assert_eq!(rows_in(&driver, &PARKED), 1);
+    let timer = Input::Timer(Timer::Parked(hash("foreign")));
+    let counted = counts(&driver, timer);
+    assert_eq!(
+        counted,
+        [("sendplane_foreign_statuses_total", "unclaimed", 2)]
+    );
     let produced = driver.advance_to(day(8));
     assert_eq!(produced.outputs, []);
     assert!(is_empty(&driver));

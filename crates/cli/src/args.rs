@@ -1,0 +1,279 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Operates a send plane: topics, schemas, tenants, templates, messages
+#[derive(Debug, Parser)]
+#[command(name = "sendplane", version)]
+pub struct Cli {
+    #[command(flatten)]
+    pub globals: Globals,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Args)]
+pub struct Globals {
+    /// Kafka brokers, host:port,host:port
+    #[arg(long, global = true, env = "SENDPLANE_BROKERS", value_name = "LIST")]
+    pub brokers: Option<String>,
+    /// Base of the registry's Confluent API, http://host:port/apis/ccompat/v7
+    #[arg(long, global = true, env = "SENDPLANE_REGISTRY", value_name = "URL")]
+    pub registry: Option<String>,
+    /// A librdkafka property; NAME_file=PATH reads the value from a file
+    #[arg(short = 'X', global = true, value_name = "NAME=VALUE")]
+    pub properties: Vec<String>,
+    /// Output format
+    #[arg(short, long, global = true, default_value = "table")]
+    pub output: Format,
+    /// Filter of the log on standard error
+    #[arg(long, global = true, env = "SENDPLANE_LOG", default_value = "error", value_name = "FILTER")]
+    pub log: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Create and compare topics
+    #[command(subcommand)]
+    Topics(Topics),
+    /// Register and check schemas
+    #[command(subcommand)]
+    Schemas(Schemas),
+    /// Set tenants
+    #[command(subcommand)]
+    Tenants(Apply),
+    /// Set templates
+    #[command(subcommand)]
+    Templates(Apply),
+    /// Record a person's consent
+    #[command(subcommand)]
+    Consent(Consent),
+    /// Ask for messages
+    #[command(subcommand)]
+    Request(Request),
+    /// Print the committed records of a topic as JSON lines
+    Tail(Tail),
+    /// Look at one message
+    #[command(subcommand)]
+    Message(Message),
+    /// Look at outcomes
+    #[command(subcommand)]
+    Outcomes(Outcomes),
+    /// Look at stores
+    #[command(subcommand)]
+    State(State),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Topics {
+    /// Create what is missing and compare what exists; alters and deletes nothing
+    Apply {
+        /// Partitions of every partitioned topic; fixed for ever at the first apply [default: as
+        /// existing topics have, else 16]
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        partitions: Option<u32>,
+        /// Replication factor of new topics
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+        replication: u32,
+    },
+    /// List all topics and how they stand
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Schemas {
+    /// Register every schema and set its compatibility level; does nothing the second time
+    Register,
+    /// Check the schemas themselves, then against the registry
+    Check {
+        /// Without the registry
+        #[arg(long)]
+        offline: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Apply {
+    /// Write the rows of a YAML file; rows that are not in it stay as they are
+    Apply {
+        /// The file
+        #[arg(value_name = "FILE.yaml")]
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Consent {
+    /// Record that consent was given or withdrawn now
+    Set {
+        /// Tenant the consent concerns
+        #[arg(long)]
+        tenant: String,
+        /// The person, +15551234567
+        #[arg(long)]
+        to: String,
+        /// What it covers
+        #[arg(long)]
+        scope: Scope,
+        /// The state from now on
+        #[arg(long)]
+        state: Given,
+        /// Where the decision was made, for audit
+        #[arg(long, default_value = "cli")]
+        source: String,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Scope {
+    Marketing,
+    All,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Given {
+    Granted,
+    Withdrawn,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LaneName {
+    Transactional,
+    Bulk,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Request {
+    /// Produce send requests and print their keys
+    Send(Box<SendArgs>),
+}
+
+#[derive(Debug, Args)]
+pub struct SendArgs {
+    /// Tenant that sends
+    #[arg(long)]
+    pub tenant: String,
+    /// Recipient, +15551234567; with --count the first of consecutive numbers
+    #[arg(long)]
+    pub to: String,
+    /// Template name
+    #[arg(long)]
+    pub template: String,
+    /// Template language, for example en_US
+    #[arg(long)]
+    pub language: String,
+    /// A variable of the template; positional ones are called 1, 2 and so on
+    #[arg(long = "var", value_name = "NAME=VALUE")]
+    pub variables: Vec<String>,
+    /// Lane [default: bulk for a campaign, else transactional]
+    #[arg(long)]
+    pub lane: Option<LaneName>,
+    /// Idempotency key; with --count it is followed by -1, -2 and so on [default: a new one]
+    #[arg(long)]
+    pub key: Option<String>,
+    /// Campaign
+    #[arg(long)]
+    pub campaign: Option<String>,
+    /// Not to be sent after: RFC 3339, or a span from now such as 30m or 2h
+    #[arg(long, value_name = "TIME|SPAN")]
+    pub deadline: Option<String>,
+    /// Meta's id of the number to send from [default: the tenant's default]
+    #[arg(long)]
+    pub phone_number_id: Option<String>,
+    /// Correlation id to find in the outcomes
+    #[arg(long)]
+    pub correlation_id: Option<String>,
+    /// How many requests
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub count: u32,
+}
+
+#[derive(Debug, Args)]
+pub struct Tail {
+    /// Topic, or the part of its name between `sendplane.` and `.v1`, such as outcomes
+    pub topic: String,
+    /// From the oldest record instead of only new ones
+    #[arg(long)]
+    pub from_beginning: bool,
+    /// Stop at the end instead of waiting for more
+    #[arg(long)]
+    pub until_end: bool,
+    /// Stop after so many records
+    #[arg(long)]
+    pub limit: Option<u64>,
+    /// Only records with this tenant as their key
+    #[arg(long)]
+    pub tenant: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Message {
+    /// Print what happened to a message: decisions, attempts, outcomes
+    Show {
+        /// Message id
+        #[arg(required_unless_present = "key", conflicts_with = "key")]
+        id: Option<String>,
+        /// Idempotency key instead of the id
+        #[arg(long, requires = "tenant")]
+        key: Option<String>,
+        /// The tenant; without it all partitions are read
+        #[arg(long)]
+        tenant: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Outcomes {
+    /// Count messages by their current state
+    Summary {
+        /// Only this tenant
+        #[arg(long)]
+        tenant: Option<String>,
+        /// Only this campaign
+        #[arg(long)]
+        campaign: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum State {
+    /// Prove that the stores of a stopped instance equal their changelog
+    Verify {
+        /// The state directory, or one stage's directory in it
+        dir: PathBuf,
+        /// Stage whose stores DIR holds [default: by the directory's name]
+        #[arg(long)]
+        stage: Option<String>,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_message_is_named_by_id_or_by_tenant_and_key() {
+        let parses = |line: &str| Cli::try_parse_from(line.split(' ')).is_ok();
+        assert!(parses("sendplane message show 0193"));
+        assert!(parses("sendplane message show --tenant acme --key k"));
+        assert!(!parses("sendplane message show --key k"));
+        assert!(!parses("sendplane message show"));
+    }
+}
