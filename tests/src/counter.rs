@@ -170,6 +170,7 @@ impl Codec<Counter> for PlainCodec {
             key: key.clone(),
             partition_key: key.clone(),
             value: value.clone().into_bytes(),
+            headers: Vec::new(),
         })
     }
 }

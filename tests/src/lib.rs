@@ -2,7 +2,9 @@
 //! a stage simple enough that its right output is known.
 
 pub mod counter;
+pub mod http;
 pub mod kafka;
+pub mod plane;
 pub mod process;
 pub mod stack;
 pub mod wait;

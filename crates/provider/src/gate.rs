@@ -57,11 +57,17 @@ impl Gate {
     fn open(&self, start_by: Instant) -> bool {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        *state = match *state {
-            State::Waiting if now < start_by => State::Opened(now),
-            State::Waiting | State::Opened(_) | State::Closed => State::Closed,
-        };
-        matches!(*state, State::Opened(_))
+        match *state {
+            State::Waiting if now < start_by => {
+                *state = State::Opened(now);
+                true
+            }
+            State::Waiting => {
+                *state = State::Closed;
+                false
+            }
+            State::Opened(_) | State::Closed => false,
+        }
     }
 }
 

@@ -1,9 +1,11 @@
 //! Logs and metrics of a process.
 
+use std::io;
 use std::sync::OnceLock;
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 
 use crate::config::{Log, LogFormat};
 
@@ -16,8 +18,20 @@ const SECONDS_BUCKETS: &[f64] = &[
 /// Starts logging to standard output. A panic is logged as an error, so that it reaches whoever
 /// reads the logs. Only the first call of a process counts.
 pub fn start_logs(log: &Log) {
+    start_logs_to(log, io::stdout);
+}
+
+/// Starts logging to standard error, for commands whose output is their result.
+pub fn start_logs_on_stderr(log: &Log) {
+    start_logs_to(log, io::stderr);
+}
+
+fn start_logs_to<W>(log: &Log, writer: W)
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
     let filter = EnvFilter::try_new(&log.filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     let started = match log.format {
         LogFormat::Json => builder.json().flatten_event(true).with_span_list(false).try_init(),
         LogFormat::Text => builder.try_init(),

@@ -50,6 +50,8 @@ pub struct Encoded {
     pub partition_key: String,
     /// Framed Avro.
     pub value: Vec<u8>,
+    /// Headers besides the trace, which the host adds.
+    pub headers: Vec<(String, String)>,
 }
 
 /// Decodes and encodes a stage's records. Pure but for a cache of writer schemas.

@@ -597,12 +597,16 @@ impl<S: Stage> StageThread<S> {
                     encoded.partition_key.as_bytes(),
                     shared.partitions,
                 );
+                let mut headers = batch::trace_headers(trace);
+                headers.extend(encoded.headers.iter().map(|(name, value)| {
+                    (name.clone(), Some(value.clone().into_bytes()))
+                }));
                 producer.send(&Outgoing {
                     topic: encoded.topic,
                     partition,
                     key: Some(encoded.key.as_bytes()),
                     value: Some(&encoded.value),
-                    headers: &batch::trace_headers(trace),
+                    headers: &headers,
                     timestamp: None,
                     commit_of: 0,
                 })?;

@@ -73,5 +73,6 @@ pub(crate) fn encoded<R: AvroRecord>(
         key: key.to_owned(),
         partition_key: key.to_owned(),
         value,
+        headers: Vec::new(),
     })
 }

@@ -5,11 +5,11 @@ use sendplane_domain::lane::Lane;
 use sendplane_stage_api::{Codec, DeadLetter, Encoded, RawRecord, Undecoded};
 use sendplane_wire::codec::{Decoder, Encoder};
 use sendplane_wire::record::{
-    AdmittedMessage, Decision, Feedback, Receipt, ReroutedRecord, SendRequest,
+    AdmittedMessage, Decision, Feedback, Receipt, ReroutedRecord, SendRequest, WebhookBody,
 };
 use sendplane_wire::topic;
 
-use super::{Incoming, Ingest, Output, Record};
+use super::{Incoming, Ingest, Output, Record, Webhook};
 use crate::directory::{Change, DirectoryCodec};
 use crate::schemas::{Schemas, encoded, undecoded, unexpected_topic};
 
@@ -18,6 +18,7 @@ pub struct IngestCodec {
     directory: DirectoryCodec,
     requests_transactional: Decoder<SendRequest>,
     requests_bulk: Decoder<SendRequest>,
+    webhooks: Decoder<WebhookBody>,
     rerouted: Decoder<ReroutedRecord>,
     admitted_transactional: Encoder<AdmittedMessage>,
     admitted_bulk: Encoder<AdmittedMessage>,
@@ -34,6 +35,7 @@ impl IngestCodec {
             directory: DirectoryCodec::new(schemas),
             requests_transactional: schemas.decoder(topic::REQUESTS_TRANSACTIONAL),
             requests_bulk: schemas.decoder(topic::REQUESTS_BULK),
+            webhooks: schemas.decoder(topic::WEBHOOKS),
             rerouted: schemas.decoder(topic::REROUTED),
             admitted_transactional: schemas.encoder(topic::ADMITTED_TRANSACTIONAL),
             admitted_bulk: schemas.encoder(topic::ADMITTED_BULK),
@@ -56,19 +58,26 @@ impl IngestCodec {
             topic::REQUESTS_BULK => (Lane::Bulk, &self.requests_bulk),
             _ => return None,
         };
-        let incoming = decoder.decode(value).map_err(undecoded).map(|request| Incoming {
-            lane,
-            key: key.map(<[u8]>::to_vec),
-            value: value.unwrap_or_default().to_vec(),
-            request,
-        });
+        let incoming = decoder
+            .decode(value)
+            .map_err(undecoded)
+            .map(|request| Incoming {
+                lane,
+                key: key.map(<[u8]>::to_vec),
+                value: value.unwrap_or_default().to_vec(),
+                request,
+            });
         Some(incoming)
     }
 
     fn forwarded(&self, value: Option<&[u8]>) -> Result<Record, Undecoded> {
         let outer = self.rerouted.decode(value).map_err(undecoded)?;
         let incoming = self
-            .request(&outer.source_topic, outer.key.as_deref(), Some(&outer.value))
+            .request(
+                &outer.source_topic,
+                outer.key.as_deref(),
+                Some(&outer.value),
+            )
             .unwrap_or_else(|| {
                 Err(Undecoded::Reject(DeadLetter {
                     code: "unexpected_topic",
@@ -83,13 +92,21 @@ impl IngestCodec {
             partition: outer.source_partition,
             offset: outer.source_offset,
         };
-        Ok(Record::Rerouted { source, timestamp: outer.source_timestamp, incoming })
+        Ok(Record::Rerouted {
+            source,
+            timestamp: outer.source_timestamp,
+            incoming,
+        })
     }
 }
 
 impl Codec<Ingest> for IngestCodec {
     fn decode(&self, raw: &RawRecord<'_>) -> Result<Record, Undecoded> {
         match raw.topic {
+            topic::WEBHOOKS => {
+                let body = self.webhooks.decode(raw.value).map_err(undecoded)?;
+                Ok(Record::Webhook(Webhook::new(body)))
+            }
             topic::REROUTED => self.forwarded(raw.value),
             other => self
                 .request(other, raw.key, raw.value)

@@ -6,10 +6,12 @@
 //!               │no            │no        │no              └──▶ decision (refuse, duplicate, stale)
 //!               ▼              ▼          ▼
 //!          dead letter      rerouted   dead letter
+//!
+//! webhook ─▶ seen? ─▶ parse ─▶ each status: whose number? ─▶ feedback (authenticated), receipt
 //! ```
 //!
 //! Reading order: [`request`] (the way of a request), [`rules`] (what is checked), [`idempotency`]
-//! (I2), [`codec`].
+//! (I2), [`webhook`] (the way of a webhook), [`codec`].
 //!
 //! A message's identity is the position its producer wrote it to: re-routing a record does not
 //! change the message id, and reading it twice admits it once.
@@ -18,6 +20,7 @@ mod codec;
 mod idempotency;
 mod request;
 mod rules;
+mod webhook;
 
 use std::convert::Infallible;
 
@@ -37,6 +40,7 @@ use crate::directory::{Change, Directory};
 
 pub use codec::IngestCodec;
 pub use rules::reason;
+pub use webhook::{BODY_MEMORY, BodyDigest, Webhook};
 
 /// Largest request, in bytes. Half of what its topic takes: a re-routed record carries the whole
 /// request in one of the same limit, and what is larger could not be passed on.
@@ -45,11 +49,19 @@ pub const REQUEST_BYTES_MAX: usize = 512 * 1024;
 /// Longest field of a trace that is passed on, in bytes. W3C asks for at least 512 of tracestate.
 pub const TRACE_FIELD_BYTES_MAX: usize = 1024;
 
+/// Webhooks stand in the class of transactional requests: in the class before, a storm of them
+/// (three per message) would hold back one-time codes; in the class after, requests would hold back
+/// the evidence that settles doubt. Within one class the host takes records as they arrive.
 const INPUTS: &[InputTopic] = &[
     InputTopic {
         topic: topic::REQUESTS_TRANSACTIONAL,
         class: InputClass::Transactional,
         value_bytes_max: REQUEST_BYTES_MAX,
+    },
+    InputTopic {
+        topic: topic::WEBHOOKS,
+        class: InputClass::Transactional,
+        value_bytes_max: topic::WEBHOOK_BYTES_MAX as usize,
     },
     InputTopic {
         topic: topic::REROUTED,
@@ -81,6 +93,8 @@ pub struct IngestSettings {
 pub enum Record {
     /// A request, read where its producer put it.
     Request(Incoming),
+    /// The body of a webhook.
+    Webhook(Webhook),
     /// A request that another task found on the wrong partition.
     Rerouted {
         /// Where its producer had put it.
@@ -125,6 +139,8 @@ pub enum Output {
 pub enum Timer {
     /// An idempotency key may be forgotten.
     KeyExpires(TenantId, IdempotencyKey),
+    /// A webhook body may be forgotten.
+    BodyExpires(BodyDigest),
 }
 
 impl Ingest {
@@ -155,6 +171,7 @@ impl Stage for Ingest {
             Record::Request(incoming) | Record::Rerouted { incoming, .. } => {
                 request::misses_global(incoming, directory)
             }
+            Record::Webhook(webhook) => webhook.misses_global(directory),
         }
     }
 
@@ -165,6 +182,7 @@ impl Stage for Ingest {
                 self.apply_record(record, meta, ctx);
             }
             Input::Timer(Timer::KeyExpires(tenant, key)) => idempotency::expire(tenant, key, ctx),
+            Input::Timer(Timer::BodyExpires(digest)) => webhook::expire(digest, ctx),
             Input::Effect(never) => match never {},
             // A changed row concerns later requests only.
             Input::Control(Change::Tenant(..) | Change::Template(..)) => {}
@@ -181,13 +199,26 @@ impl Ingest {
                     partition: meta.partition,
                     offset: meta.offset,
                 };
-                let arrival = request::Arrival { source, timestamp: meta.timestamp, moved: false };
+                let arrival = request::Arrival {
+                    source,
+                    timestamp: meta.timestamp,
+                    moved: false,
+                };
                 request::apply(&self.settings, incoming, arrival, ctx);
             }
-            Record::Rerouted { source, timestamp, incoming } => {
-                let arrival = request::Arrival { source, timestamp, moved: true };
+            Record::Rerouted {
+                source,
+                timestamp,
+                incoming,
+            } => {
+                let arrival = request::Arrival {
+                    source,
+                    timestamp,
+                    moved: true,
+                };
                 request::apply(&self.settings, incoming, arrival, ctx);
             }
+            Record::Webhook(webhook) => webhook::apply(&self.settings, webhook, ctx),
         }
     }
 }
@@ -195,7 +226,9 @@ impl Ingest {
 /// The trace without fields of absurd length, which every output would carry along.
 fn bounded(trace: &TraceContext) -> TraceContext {
     let field = |text: &Option<String>| {
-        text.as_ref().filter(|text| text.len() <= TRACE_FIELD_BYTES_MAX).cloned()
+        text.as_ref()
+            .filter(|text| text.len() <= TRACE_FIELD_BYTES_MAX)
+            .cloned()
     };
     TraceContext {
         traceparent: field(&trace.traceparent),
@@ -203,3 +236,6 @@ fn bounded(trace: &TraceContext) -> TraceContext {
         correlation_id: field(&trace.correlation_id),
     }
 }
+
+#[cfg(test)]
+mod tests;

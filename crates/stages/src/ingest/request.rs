@@ -72,13 +72,25 @@ pub(super) fn apply(
         &arrival.source,
     );
     let holder = idempotency::holder(request, ctx);
-    if holder.as_ref().is_some_and(|holder| holder.message_id == id) {
+    if holder
+        .as_ref()
+        .is_some_and(|holder| holder.message_id == id)
+    {
         // This very record took the key, and what it caused was committed with it.
         return ctx.count("sendplane_ingest_requests_total", "reprocessed");
     }
     let now = ctx.now();
-    let facts = Facts { request, tenant: &tenant, holder: holder.as_ref(), now };
-    let asked = Asked { id, lane: lane(&incoming, ctx.globals()), category: None };
+    let facts = Facts {
+        request,
+        tenant: &tenant,
+        holder: holder.as_ref(),
+        now,
+    };
+    let asked = Asked {
+        id,
+        lane: lane(&incoming, ctx.globals()),
+        category: None,
+    };
     match rules::judge(&facts) {
         Ok(accepted) => {
             idempotency::take(request, id, ctx);
@@ -92,8 +104,14 @@ pub(super) fn apply(
                 category: template(request, ctx.globals()).map(|row| row.category.clone()),
                 ..asked
             };
-            let decision =
-                refused(&settings.hash_key, incoming.request, asked, refusal, results, now);
+            let decision = refused(
+                &settings.hash_key,
+                incoming.request,
+                asked,
+                refusal,
+                results,
+                now,
+            );
             ctx.emit(Output::Decision(decision));
         }
     }
@@ -127,12 +145,7 @@ fn attribute(incoming: &Incoming) -> Result<(), DeadLetter> {
 }
 
 /// Sends a record on to the task that owns its tenant, once.
-fn misplaced(
-    incoming: Incoming,
-    arrival: Arrival,
-    owner: i32,
-    ctx: &mut Context<'_, '_, Ingest>,
-) {
+fn misplaced(incoming: Incoming, arrival: Arrival, owner: i32, ctx: &mut Context<'_, '_, Ingest>) {
     if arrival.moved {
         let detail = format!(
             "the re-routed record belongs to partition {owner} of {} and stands in {}; compare \
@@ -166,7 +179,10 @@ fn headers(trace: &TraceContext) -> Vec<ReroutedHeader> {
     .into_iter()
     .filter_map(|(name, value)| {
         let value = value.as_ref()?.clone().into_bytes();
-        Some(ReroutedHeader { name: name.to_owned(), value: Some(value) })
+        Some(ReroutedHeader {
+            name: name.to_owned(),
+            value: Some(value),
+        })
     })
     .collect()
 }
@@ -244,7 +260,9 @@ fn refused(
         duplicate_of: refusal.duplicate_of,
         rules,
         lane: Some(asked.lane.as_str().to_owned()),
-        campaign: request.campaign.filter(|text| within(text, rules::CAMPAIGN_LEN_MAX)),
+        campaign: request
+            .campaign
+            .filter(|text| within(text, rules::CAMPAIGN_LEN_MAX)),
         template_name: Some(request.template_name)
             .filter(|name: &TemplateName| within(name.as_str(), rules::TEMPLATE_NAME_LEN_MAX)),
         template_language: Some(request.template_language)

@@ -82,7 +82,12 @@ pub(super) struct Refusal {
 
 impl Refusal {
     fn new(reason: &'static str, detail: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Refuse, reason, detail: detail.into(), duplicate_of: None }
+        Self {
+            verdict: Verdict::Refuse,
+            reason,
+            detail: detail.into(),
+            duplicate_of: None,
+        }
     }
 }
 
@@ -172,13 +177,18 @@ fn freshness(facts: &Facts<'_>) -> Result<(), Refusal> {
 }
 
 fn first_of_its_key(facts: &Facts<'_>) -> Result<(), Refusal> {
-    let Some(holder) = facts.holder else { return Ok(()) };
+    let Some(holder) = facts.holder else {
+        return Ok(());
+    };
     let id = holder.message_id;
     if holder.content_hash == content_hash(facts.request) {
         return Err(Refusal {
             verdict: Verdict::Duplicate,
             duplicate_of: Some(id),
-            ..Refusal::new(reason::DUPLICATE, format!("message {id} has the same key and content"))
+            ..Refusal::new(
+                reason::DUPLICATE,
+                format!("message {id} has the same key and content"),
+            )
         });
     }
     let detail = format!(
@@ -198,9 +208,16 @@ fn tenant_active(facts: &Facts<'_>) -> Result<(), Refusal> {
 
 fn phone_number(facts: &Facts<'_>) -> Result<PhoneNumberId, Refusal> {
     let tenant = facts.tenant;
-    let number =
-        facts.request.phone_number_id.as_ref().unwrap_or(&tenant.default_phone_number_id);
-    if tenant.phone_numbers.iter().any(|owned| owned.phone_number_id == *number) {
+    let number = facts
+        .request
+        .phone_number_id
+        .as_ref()
+        .unwrap_or(&tenant.default_phone_number_id);
+    if tenant
+        .phone_numbers
+        .iter()
+        .any(|owned| owned.phone_number_id == *number)
+    {
         return Ok(number.clone());
     }
     let detail = if facts.request.phone_number_id.is_some() {
@@ -214,7 +231,7 @@ fn phone_number(facts: &Facts<'_>) -> Result<PhoneNumberId, Refusal> {
 
 fn recipient(facts: &Facts<'_>) -> Result<E164, Refusal> {
     E164::parse(&facts.request.recipient)
-        .map_err(|fault| Refusal::new(reason::RECIPIENT_NOT_E164, format!("recipient {fault}")))
+        .map_err(|fault| Refusal::new(reason::RECIPIENT_NOT_E164, format!("recipient: {fault}")))
 }
 
 fn template(facts: &Facts<'_>) -> Result<(), Refusal> {
@@ -277,7 +294,11 @@ fn variables(facts: &Facts<'_>) -> Result<(), Refusal> {
 }
 
 fn campaign(facts: &Facts<'_>) -> Result<(), Refusal> {
-    let length = facts.request.campaign.as_deref().map_or(0, |campaign| campaign.chars().count());
+    let length = facts
+        .request
+        .campaign
+        .as_deref()
+        .map_or(0, |campaign| campaign.chars().count());
     if length > CAMPAIGN_LEN_MAX {
         let detail = format!(
             "campaign has {length} characters, at most {CAMPAIGN_LEN_MAX} are taken; shorten it"

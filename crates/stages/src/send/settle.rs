@@ -235,8 +235,11 @@ fn fail(stage: &SendStage, ctx: &mut Ctx<'_, '_>, mut open: Open, failure: Failu
             ctx.emit(record);
             ending::settled(ctx, message_id, message, End::Rejected, false);
         }
-        // The end is an event of its own.
+        // The next attempt would come too late: it is reported as one that expired, so that no
+        // reader takes this refusal for the end.
         Next::Expired => {
+            record.disposition = Disposition::Retry;
+            record.retry_at = Some(work.dispatch.valid_until);
             ctx.emit(record);
             ending::expire(ctx, message_id, message);
         }

@@ -67,7 +67,9 @@ const INPUTS: &[InputTopic] = &[
 /// What may be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Silence after which an accepted or held message counts as of unknown outcome.
+    /// Silence after which an accepted or held message counts as of unknown outcome. Every later
+    /// status supersedes that; a `sent` alone then reads as expired, because for the lifecycle the
+    /// attempt's time is over.
     pub status_deadline: Duration,
     /// Silence after which a sent message counts as expired: Meta's longest time to live (30 days)
     /// and a margin. At most [`MESSAGE_RETENTION`] counts.

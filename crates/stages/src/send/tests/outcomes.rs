@@ -99,7 +99,7 @@ fn an_outage_is_tried_until_the_deadline_and_blames_no_message() {
     );
     let events = plane.events(1);
     let (last, end) = (calls as i32, events.len());
-    assert!(matches!(events[end - 2], (n, Refused | NotSent, Nothing) if n == last));
+    assert!(matches!(events[end - 2], (n, Refused | NotSent, Retry) if n == last));
     assert_eq!(events[end - 1], (last + 1, Expired, Nothing));
     assert!(plane.last().occurred_at < START + HOUR + secs(46));
 }
@@ -243,7 +243,7 @@ fn a_late_start_after_the_deadline_expires() {
     plane.answer_last(not_started(NotStarted::TooLate));
     assert_eq!(
         plane.events(1)[1..],
-        [(1, NotSent, Nothing), (2, Expired, Nothing)]
+        [(1, NotSent, Retry), (2, Expired, Nothing)]
     );
 }
 
@@ -270,7 +270,7 @@ fn a_retry_that_would_come_after_the_deadline_expires_now() {
     plane.answer_last(unparsed(404));
     assert_eq!(
         plane.events(1)[1..],
-        [(1, Refused, Nothing), (2, Expired, Nothing)]
+        [(1, Refused, Retry), (2, Expired, Nothing)]
     );
     plane.advance(HOUR);
     assert_eq!(plane.calls.len(), 1);

@@ -126,7 +126,7 @@ fn answers_of_the_provider_are_told_apart() {
 fn doubt_and_time_are_told_apart() {
     let doubt = attempted(1, AttemptEvent::InDoubt, 4);
     check(
-        &[doubt.clone()],
+        std::slice::from_ref(&doubt),
         (State::InDoubt, Some("answer_lost"), None, 1),
     );
     check(

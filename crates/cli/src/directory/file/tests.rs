@@ -1,0 +1,114 @@
+use super::*;
+
+const NOW: Timestamp = Timestamp::from_millis(7);
+
+#[test]
+fn a_tenant_needs_little() {
+    let text = r#"
+tenants:
+  - tenant: acme
+    name: Acme
+    phone-numbers:
+      - phone-number-id: "106540352242922"
+        waba-id: "102290129340398"
+        display-number: "+15550783881"
+"#;
+    let expected = Tenant {
+        tenant: TenantId::new("acme"),
+        name: "Acme".into(),
+        active: true,
+        credential: "default".into(),
+        default_phone_number_id: PhoneNumberId::new("106540352242922"),
+        phone_numbers: vec![TenantPhoneNumber {
+            phone_number_id: PhoneNumberId::new("106540352242922"),
+            waba_id: "102290129340398".into(),
+            display_number: "+15550783881".into(),
+            messages_per_second: 80,
+        }],
+        updated_at: NOW,
+    };
+    assert_eq!(tenants(text, NOW), Ok(vec![expected]));
+}
+
+#[test]
+fn all_faults_of_tenants_are_named_with_field_and_fix() {
+    let text = r#"
+tenants:
+  - tenant: ""
+    name: Acme
+    default-phone-number-id: "3"
+    phone-numbers:
+      - {phone-number-id: "+155", waba-id: "1", display-number: x, messages-per-second: 0}
+  - {tenant: b, name: B, credential: "", phone-numbers: []}
+  - {tenant: b, name: B, phone-numbers: [
+      {phone-number-id: "2", waba-id: "1", display-number: x},
+      {phone-number-id: "2", waba-id: "1", display-number: x}]}
+"#;
+    let expected = [
+        "tenants[0].tenant is no id; give a short name such as acme",
+        "tenants[0].default-phone-number-id \"3\" is none of phone-numbers; add it there or name \
+         another",
+        "tenants[0].phone-numbers[0].phone-number-id \"+155\" is no id of Meta; give its digits, \
+         not the phone number",
+        "tenants[0].phone-numbers[0].messages-per-second \"0\" is out of range; give what Meta \
+         grants, from 1 to 1000",
+        "tenants[1].credential is empty; name an entry of [send.credentials]",
+        "tenants[1].phone-numbers is empty; give at least one number",
+        "tenants[2].tenant \"b\" is there twice; keep one",
+        "tenants[2].phone-numbers[1].phone-number-id \"2\" is there twice; a number belongs to one \
+         tenant, once",
+    ];
+    assert_eq!(tenants(text, NOW).unwrap_err(), expected);
+}
+
+#[test]
+fn templates_count_or_name_their_variables() {
+    let text = "
+templates:
+  - {tenant: acme, name: order_shipped, language: en_US, category: utility, variables: 2}
+  - {tenant: acme, name: hello, language: en, category: marketing, version: 3,
+     variables: [first_name]}
+";
+    let rows = templates(text, NOW).unwrap();
+    assert_eq!(rows[0].parameter_format, ParameterFormat::Positional);
+    assert_eq!(rows[0].body_variables, ["1", "2"]);
+    assert_eq!((rows[0].version, rows[0].status.as_str()), (1, "APPROVED"));
+    assert_eq!(rows[1].parameter_format, ParameterFormat::Named);
+    assert_eq!(rows[1].body_variables, ["first_name"]);
+}
+
+#[test]
+fn all_faults_of_templates_are_named() {
+    let text = "
+templates:
+  - {tenant: a, name: Hello, language: en-US, category: promo, status: approved, version: 0}
+  - {tenant: a, name: x, language: en, category: utility}
+  - {tenant: a, name: x, language: en, category: utility}
+";
+    let faults = templates(text, NOW).unwrap_err();
+    let starts = [
+        "templates[0].name \"Hello\" is no template name",
+        "templates[0].language \"en-US\" is no language code",
+        "templates[0].category \"promo\" is no category; use authentication, utility or marketing",
+        "templates[0].status \"approved\" is no status",
+        "templates[0].version \"0\" is too low",
+        "templates[2].name \"x\" is there twice in this language",
+    ];
+    assert_eq!(faults.len(), starts.len(), "{faults:?}");
+    for (fault, start) in faults.iter().zip(starts) {
+        assert!(fault.starts_with(start), "{fault}");
+    }
+}
+
+#[test]
+fn an_unknown_or_missing_field_is_named_with_its_line() {
+    let unknown = "tenants:\n  - tenant: a\n    nmae: b\n    phone-numbers: []\n";
+    let faults = tenants(unknown, NOW).unwrap_err().concat();
+    assert!(faults.contains("nmae") && faults.contains('3'), "{faults}");
+    let missing = tenants("tenants:\n  - tenant: a\n", NOW).unwrap_err().concat();
+    assert!(missing.contains("name"), "{missing}");
+    // YAML reads an unquoted id as a number, which loses leading zeros.
+    let number = "templates:\n  - {tenant: a, name: x, language: en, category: utility, variables: -1}\n";
+    let faults = templates(number, NOW).unwrap_err().concat();
+    assert!(faults.contains("variables"), "{faults}");
+}
