@@ -22,9 +22,14 @@ pub const DOUBT_WINDOW: Duration = Duration::from_secs(15);
 /// Group session timeout of the stages here.
 pub const SESSION: Duration = Duration::from_secs(6);
 
-/// Tenants of the tests: (tenant, phone number id at metasim).
-pub const TENANTS: [(&str, &str); 2] =
-    [("acme", "100000000000001"), ("globex", "100000000000002")];
+/// Tenants of the tests, one for each partition: (tenant, phone number id at metasim, messages per
+/// second).
+pub const TENANTS: [(&str, &str, u32); 4] = [
+    ("acme", "100000000000001", 80),
+    ("globex", "100000000000002", 1000),
+    ("initech", "100000000000003", 1000),
+    ("hooli", "100000000000004", 1000),
+];
 
 /// A running plane.
 pub struct Plane {
@@ -285,6 +290,8 @@ impl Plane {
         let mut command = Command::new(binary("metasim"));
         command
             .args(["--listen", "127.0.0.1:0", "--seed", "7", "--webhook-pause-max-ms", "1000"])
+            .arg("--config")
+            .arg(self.dir.path().join("metasim.toml"))
             .arg("--port-file")
             .arg(&port_file)
             .arg("--app-secret-file")
@@ -312,8 +319,12 @@ impl Plane {
         self.write("hash-key", "a hash key for tests, 32 bytes.!");
         let mut tenants = String::from("tenants:\n");
         let mut templates = String::from("templates:\n");
-        for (tenant, number) in TENANTS {
-            let rate = if tenant == "acme" { 80 } else { 1000 };
+        let mut numbers = String::new();
+        for (tenant, number, rate) in TENANTS {
+            numbers.push_str(&format!(
+                "[[phone_numbers]]\nid = \"{number}\"\ndisplay_number = \"15550001111\"\nwaba_id = \
+                 \"200000000000001\"\nthroughput_per_second = {rate}\n"
+            ));
             tenants.push_str(&format!(
                 "  - tenant: {tenant}\n    name: {tenant}\n    credential: default\n    \
                  default-phone-number-id: \"{number}\"\n    phone-numbers:\n      - \
@@ -334,6 +345,7 @@ impl Plane {
         }
         self.write("tenants.yaml", &tenants);
         self.write("templates.yaml", &templates);
+        self.write("metasim.toml", &numbers);
     }
 
     fn write_stage_configs(&self) {

@@ -46,11 +46,19 @@ fn main() -> ExitCode {
             eprintln!("sendplane: {text}");
             EXIT_USAGE.into()
         }
+        // Whoever reads the output, such as `head`, has seen enough.
+        Err(Fault::Failed(error)) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(Fault::Failed(error)) => {
             eprintln!("sendplane: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 fn run(cli: &Cli) -> Result<ExitCode, Fault> {

@@ -1,6 +1,5 @@
 //! `tail`.
 
-use std::io;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
 
@@ -36,11 +35,7 @@ pub fn run(session: &Session, command: &Tail) -> Result<ExitCode, Fault> {
             ControlFlow::Continue(())
         })?;
     }
-    match written {
-        // The reader of the pipe has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
-        other => Ok(other.map(|()| ExitCode::SUCCESS)?),
-    }
+    Ok(written.map(|()| ExitCode::SUCCESS)?)
 }
 
 /// The topic meant: its name, or `outcomes`, `requests.bulk`, `ingest.changelog`.

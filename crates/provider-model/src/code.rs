@@ -109,7 +109,11 @@ pub const TABLE: &[Described] = &[
     entry(135000, 400, "Generic user error"),
     entry(137000, 400, "Recipient identity key does not match"),
     entry(139200, 403, "Direct send is blocked"),
+    transient(UNLISTED_TRANSIENT, 400, "A passing fault that no list has yet"),
 ];
+
+/// Stands for the codes Meta adds without notice: in no published list, marked transient.
+pub const UNLISTED_TRANSIENT: i64 = 199_001;
 
 /// The code as Meta would present it; an unknown one is a plain HTTP 400.
 pub fn describe(code: i64) -> Described {

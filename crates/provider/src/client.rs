@@ -7,11 +7,11 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Body, Client, Request, Response, Url, redirect, retry};
 use secrecy::{ExposeSecret, SecretString};
 use sendplane_domain::id::PhoneNumberId;
-use sendplane_domain::limits::CALL_TOTAL_MAX;
 use sendplane_wire::cloud_api::{Answer, parse_answer, template_body};
 use sendplane_wire::record::Dispatch;
 use tokio::time::{Instant, sleep_until};
 
+use crate::config::{Config, InvalidConfig};
 use crate::gate::Gate;
 
 /// Longest answer that is read, in bytes.
@@ -19,52 +19,6 @@ const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
 /// Longest description of a fault, in characters.
 const REASON_LEN_MAX: usize = 300;
-
-/// Where the API is and how long to wait for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// Scheme and host, for example `https://graph.facebook.com`.
-    pub base_url: String,
-    /// Graph version, for example `v25.0`.
-    pub version: String,
-    /// Longest wait for a connection: name resolution, TCP and TLS.
-    pub connect_timeout: Duration,
-    /// Longest call, connection and answer included; at most [`CALL_TOTAL_MAX`].
-    pub total_timeout: Duration,
-    /// How long an idle connection is kept. Short, because a request on a connection that the other
-    /// side is just closing is lost and leaves its message in doubt.
-    pub pool_idle_timeout: Duration,
-}
-
-impl Config {
-    /// The defaults: 3 s to connect, 10 s in all, connections idle for 20 s.
-    pub fn new(base_url: impl Into<String>, version: impl Into<String>) -> Self {
-        Self {
-            base_url: base_url.into(),
-            version: version.into(),
-            connect_timeout: Duration::from_secs(3),
-            total_timeout: CALL_TOTAL_MAX,
-            pool_idle_timeout: Duration::from_secs(20),
-        }
-    }
-}
-
-/// Why there is no client.
-#[derive(Debug, thiserror::Error)]
-pub enum InvalidConfig {
-    /// Not an address, or not one of a web server.
-    #[error("base url {0:?} is not an http or https address without path, query and user")]
-    BaseUrl(String),
-    /// Not a Graph version.
-    #[error("version {0:?} is not of the form v25.0")]
-    Version(String),
-    /// A call may not outlive the wait for its intent.
-    #[error("a total timeout of {0:?} is more than {CALL_TOTAL_MAX:?}")]
-    TotalTimeout(Duration),
-    /// TLS or the system's certificates.
-    #[error("the HTTP client cannot be built")]
-    Client(#[source] reqwest::Error),
-}
 
 /// One call: a template message.
 pub struct Call<'c> {
@@ -92,7 +46,7 @@ pub struct Completed {
 /// How a call ended.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// Proven: the request never was on a connection.
+    /// Proven: the body of the request never left this process.
     Unsent {
         /// What kept it.
         cause: Unsent,
@@ -149,16 +103,7 @@ impl std::fmt::Debug for CloudApi {
 impl CloudApi {
     /// Builds the client; opens no connection.
     pub fn new(config: &Config) -> Result<Self, InvalidConfig> {
-        let base = Url::parse(&config.base_url)
-            .ok()
-            .filter(is_bare)
-            .ok_or_else(|| InvalidConfig::BaseUrl(config.base_url.clone()))?;
-        if !is_version(&config.version) {
-            return Err(InvalidConfig::Version(config.version.clone()));
-        }
-        if config.total_timeout > CALL_TOTAL_MAX {
-            return Err(InvalidConfig::TotalTimeout(config.total_timeout));
-        }
+        let base = config.base()?;
         let client = Client::builder()
             .http1_only()
             .retry(retry::never())
@@ -248,24 +193,6 @@ impl CloudApi {
             .build()
             .map_err(|error| (Unsent::BadNumber, describe(error)))
     }
-}
-
-fn is_bare(url: &Url) -> bool {
-    matches!(url.scheme(), "http" | "https")
-        && url.has_host()
-        && url.path() == "/"
-        && url.query().is_none()
-        && url.fragment().is_none()
-        && url.username().is_empty()
-        && url.password().is_none()
-}
-
-fn is_version(version: &str) -> bool {
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    version
-        .strip_prefix('v')
-        .and_then(|digits| digits.split_once('.'))
-        .is_some_and(|(major, minor)| is_number(major) && is_number(minor))
 }
 
 fn unsent(cause: Unsent, reason: impl Into<String>) -> Completed {

@@ -10,6 +10,8 @@
 //! no reason.
 
 mod client;
+mod config;
 mod gate;
 
-pub use client::{Call, CloudApi, Completed, Config, InvalidConfig, Outcome, Unsent};
+pub use client::{Call, CloudApi, Completed, Outcome, Unsent};
+pub use config::{Config, InvalidConfig};

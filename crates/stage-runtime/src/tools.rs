@@ -338,26 +338,24 @@ impl AckProducer {
 
     /// Publishes one record to a topic named at [`Self::connect`]. Never waits for room in the
     /// local queue: a full queue is an error, so that the caller can push back.
-    pub fn publish<'p>(
-        &'p self,
-        topic: &'p str,
-        key: &'p [u8],
-        value: &'p [u8],
-        headers: &'p RecordHeaders,
-    ) -> impl Future<Output = Result<(), String>> + Send + 'p {
-        async move {
-            let count = *self
-                .counts
-                .get(topic)
-                .ok_or_else(|| format!("{topic} was not named when the producer connected"))?;
-            let producer = self.producer.load_full();
-            let record = record(topic, key, Some(value), headers, partition_of(key, count));
-            let sent = producer.send(record, Timeout::After(Duration::ZERO)).await;
-            sent.map(drop).map_err(|(error, _)| {
-                self.replace_if_fatal(&producer);
-                error.to_string()
-            })
-        }
+    pub async fn publish(
+        &self,
+        topic: &str,
+        key: &[u8],
+        value: &[u8],
+        headers: &RecordHeaders,
+    ) -> Result<(), String> {
+        let count = *self
+            .counts
+            .get(topic)
+            .ok_or_else(|| format!("{topic} was not named when the producer connected"))?;
+        let producer = self.producer.load_full();
+        let record = record(topic, key, Some(value), headers, partition_of(key, count));
+        let sent = producer.send(record, Timeout::After(Duration::ZERO)).await;
+        sent.map(drop).map_err(|(error, _)| {
+            self.replace_if_fatal(&producer);
+            error.to_string()
+        })
     }
 
     /// Waits until everything published so far is acknowledged or has failed. Blocks.

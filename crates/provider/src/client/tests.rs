@@ -385,21 +385,32 @@ async fn a_redirect_is_an_answer_and_not_followed() {
         counter.fetch_add(1, Ordering::SeqCst);
         ACCEPTED
     };
-    let redirect = || async { Redirect::temporary("/elsewhere").into_response() };
     let router = Router::new()
         .route("/elsewhere", any(elsewhere))
-        .fallback(redirect);
-    let completed = call(&api(&serve(router).await, |_| {})).await;
-    let answer = Answer::Unparsed {
-        reason: UnparsedReason::NotJson,
-    };
-    assert_eq!(
-        completed.outcome,
-        Outcome::Answered {
-            http_status: 307,
-            answer
-        }
-    );
+        .route(
+            "/v25.0/303/messages",
+            any(|| async { Redirect::to("/elsewhere").into_response() }),
+        )
+        .fallback(|| async { Redirect::temporary("/elsewhere").into_response() });
+    let api = api(&serve(router).await, |_| {});
+    let (dispatch, token) = (dispatch(), SecretString::from(TOKEN));
+    for status in [303, 307] {
+        let call = Call {
+            phone_number_id: &PhoneNumberId::new(status.to_string()),
+            token: &token,
+            dispatch: &dispatch,
+            opaque_data: OPAQUE,
+            start_by: Instant::now() + Duration::from_secs(2),
+        };
+        let answer = Answer::Unparsed {
+            reason: UnparsedReason::NotJson,
+        };
+        let outcome = Outcome::Answered {
+            http_status: status,
+            answer,
+        };
+        assert_eq!(api.send_template(call).await.outcome, outcome);
+    }
     assert_eq!(followed.load(Ordering::SeqCst), 0);
 }
 
@@ -475,29 +486,4 @@ fn the_token_shows_in_no_debug_output() {
         text.ends_with("CloudApi(https://graph.facebook.com/v25.0)"),
         "{text}"
     );
-}
-
-#[test]
-fn a_config_that_cannot_work_is_refused() {
-    let refused = |config: Config| CloudApi::new(&config).unwrap_err();
-    for base_url in [
-        "",
-        "graph.facebook.com",
-        "ftp://host",
-        "https://host/path",
-        "https://u:p@host",
-        "http://h?q",
-    ] {
-        let error = refused(Config::new(base_url, "v25.0"));
-        assert!(matches!(error, InvalidConfig::BaseUrl(_)), "{base_url:?}");
-    }
-    for version in ["", "25.0", "v25", "v25.", "v.0", "v25.0/..", "vx.0"] {
-        let error = refused(Config::new("https://host", version));
-        assert!(matches!(error, InvalidConfig::Version(_)), "{version:?}");
-    }
-    let long = Config {
-        total_timeout: CALL_TOTAL_MAX + Duration::from_millis(1),
-        ..Config::new("https://host", "v25.0")
-    };
-    assert!(matches!(refused(long), InvalidConfig::TotalTimeout(_)));
 }

@@ -126,11 +126,9 @@ fn read_file(path: &Path) -> Result<tree::Table, Problem> {
     tree::parse(&text)
 }
 
-/// The whole environment.
+/// The whole environment: the only place that reads it. Variables that are not UTF-8 are not ours.
 pub fn environment() -> BTreeMap<String, String> {
-    #[expect(clippy::disallowed_methods, reason = "the one place where configuration is loaded")]
-    let variables = std::env::vars_os();
-    variables
+    std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect()
 }

@@ -1,0 +1,196 @@
+//! The way of a POST.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::body::{Body, HttpBody};
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::BytesMut;
+use sendplane_domain::trace::header as trace_header;
+use sendplane_wire::record::{WebhookBody, WebhookSecret};
+use sendplane_wire::topic;
+use sendplane_wire::webhook::entry0_id;
+use sha2::{Digest, Sha256};
+use tokio::time::{Instant, timeout};
+
+use super::secrets::AppSecrets;
+use super::signature::{Signature, Unsigned};
+use super::sink::{SinkRecord, WebhookSink};
+use super::{BODY_BYTES_MAX, Gateway, RETRY_AFTER_SECS, TRACE_HEADER_BYTES_MAX};
+
+/// Why a POST is not answered with 200.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refused {
+    UnknownApp,
+    Unsigned(Unsigned),
+    WrongSignature,
+    TooLarge,
+    ReadTimeout,
+    BodyBroken,
+    Overloaded,
+    NotEncodable,
+    SinkFailed,
+    SinkTimeout,
+}
+
+impl Refused {
+    /// Status, and the label of `sendplane_webhook_rejected_total`.
+    fn answer(self) -> (StatusCode, &'static str) {
+        match self {
+            Refused::UnknownApp => (StatusCode::NOT_FOUND, "unknown_app"),
+            Refused::Unsigned(Unsigned::Missing) => (StatusCode::UNAUTHORIZED, "signature_missing"),
+            Refused::Unsigned(Unsigned::Malformed) => {
+                (StatusCode::UNAUTHORIZED, "signature_malformed")
+            }
+            Refused::WrongSignature => (StatusCode::UNAUTHORIZED, "signature_wrong"),
+            Refused::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+            Refused::ReadTimeout => (StatusCode::REQUEST_TIMEOUT, "read_timeout"),
+            Refused::BodyBroken => (StatusCode::BAD_REQUEST, "body_broken"),
+            Refused::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
+            Refused::NotEncodable => (StatusCode::INTERNAL_SERVER_ERROR, "not_encodable"),
+            Refused::SinkFailed => (StatusCode::SERVICE_UNAVAILABLE, "sink_failed"),
+            Refused::SinkTimeout => (StatusCode::SERVICE_UNAVAILABLE, "sink_timeout"),
+        }
+    }
+}
+
+/// An answer without a body: who is refused learns nothing but the status.
+pub(super) fn rejected(status: StatusCode, reason: &'static str) -> Response {
+    metrics::counter!("sendplane_webhook_rejected_total", "reason" => reason).increment(1);
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        return (status, [(header::RETRY_AFTER, RETRY_AFTER_SECS)]).into_response();
+    }
+    status.into_response()
+}
+
+pub(super) async fn handle<S: WebhookSink>(
+    State(gateway): State<Arc<Gateway<S>>>,
+    Path(app): Path<String>,
+    request: Request,
+) -> Response {
+    let started = Instant::now();
+    let outcome = receive(&gateway, &app, request).await;
+    metrics::histogram!("sendplane_webhook_seconds").record(started.elapsed().as_secs_f64());
+    match outcome {
+        Ok(()) => {
+            metrics::counter!("sendplane_webhook_accepted_total").increment(1);
+            StatusCode::OK.into_response()
+        }
+        Err(refused) => {
+            let (status, reason) = refused.answer();
+            rejected(status, reason)
+        }
+    }
+}
+
+async fn receive<S: WebhookSink>(
+    gateway: &Gateway<S>,
+    app: &str,
+    request: Request,
+) -> Result<(), Refused> {
+    let secrets = gateway.apps.get(app).ok_or(Refused::UnknownApp)?;
+    let (parts, body) = request.into_parts();
+    let signature = Signature::of(&parts.headers).map_err(Refused::Unsigned)?;
+    // Held until the answer: it bounds the bodies in memory.
+    let _room = gateway
+        .room
+        .try_acquire()
+        .map_err(|_| Refused::Overloaded)?;
+    let body = timeout(gateway.settings.body_read_timeout, read(body))
+        .await
+        .map_err(|_| Refused::ReadTimeout)??;
+    let received_at = (gateway.clock)();
+    let secret = verified(app, &signature, &body, secrets)?;
+    let key = record_key(&body);
+    let webhook = WebhookBody {
+        app: app.to_owned(),
+        received_at,
+        body,
+        secret,
+        gateway: gateway.settings.instance.clone(),
+    };
+    let value = gateway.encoder.encode(&webhook).map_err(|error| {
+        tracing::error!(app, %error, "webhook cannot be encoded");
+        Refused::NotEncodable
+    })?;
+    let headers = passed_on(&parts.headers);
+    let record = SinkRecord {
+        topic: topic::WEBHOOKS,
+        key,
+        value,
+        headers,
+    };
+    match timeout(
+        gateway.settings.publish_timeout,
+        gateway.sink.publish(record),
+    )
+    .await
+    {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => {
+            tracing::warn!(app, %error, "webhook is not in the log: answering 503");
+            Err(Refused::SinkFailed)
+        }
+        Err(_) => {
+            tracing::warn!(app, "webhook was not acknowledged in time: answering 503");
+            Err(Refused::SinkTimeout)
+        }
+    }
+}
+
+fn verified(
+    app: &str,
+    signature: &Signature,
+    body: &[u8],
+    secrets: &AppSecrets,
+) -> Result<WebhookSecret, Refused> {
+    signature.verified_by(body, secrets).ok_or_else(|| {
+        tracing::debug!(app, "webhook signature does not match any secret");
+        Refused::WrongSignature
+    })
+}
+
+/// Reads the body, no further than its limit. The announced length is refused unread.
+async fn read(mut body: Body) -> Result<Vec<u8>, Refused> {
+    if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+        return Err(Refused::TooLarge);
+    }
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        let frame = frame.map_err(|_| Refused::BodyBroken)?;
+        // Trailers are not part of the body.
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        if bytes.len() + data.len() > BODY_BYTES_MAX {
+            return Err(Refused::TooLarge);
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes.into())
+}
+
+/// `entry[0].id`, so that what Meta says about one account stays in order; else the digest of the
+/// body, so that its repetition meets the first one.
+fn record_key(body: &[u8]) -> String {
+    entry0_id(body).unwrap_or_else(|| hex::encode(Sha256::digest(body)))
+}
+
+/// The headers of a trace, if they are text of sensible length.
+fn passed_on(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
+    [
+        trace_header::TRACEPARENT,
+        trace_header::TRACESTATE,
+        trace_header::CORRELATION_ID,
+    ]
+    .into_iter()
+    .filter_map(|name| {
+        let value = headers.get(name)?.as_bytes();
+        let text = std::str::from_utf8(value).ok()?;
+        (text.len() <= TRACE_HEADER_BYTES_MAX).then(|| (name.to_owned(), value.to_vec()))
+    })
+    .collect()
+}

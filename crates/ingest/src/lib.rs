@@ -1,0 +1,3 @@
+//! The ingest binary's parts: today the webhook [`gateway`]. The stage is `sendplane_stages::ingest`.
+
+pub mod gateway;
