@@ -284,8 +284,7 @@ fn two_processes_with_one_instance_id_do_not_live_together() {
         std::thread::sleep(Duration::from_millis(100));
         (!older.is_running() || !newer.is_running()).then_some(())
     });
-    let (stopped, running) =
-        if older.is_running() { (newer, older) } else { (older, newer) };
+    let (stopped, running) = if older.is_running() { (newer, older) } else { (older, newer) };
     let error = stopped.stop().expect_err("fenced").to_string();
     assert!(error.contains("instance-id"), "{error}");
     let found = await_outputs(bootstrap, &topics, all);

@@ -65,7 +65,9 @@ fn setting(name: &str) -> Option<String> {
 /// The worker's main. Without the variable it is not a worker and there is nothing to test.
 #[test]
 fn process() {
-    let Some(name) = setting("SENDPLANE_TEST_WORKER") else { return };
+    let Some(name) = setting("SENDPLANE_TEST_WORKER") else {
+        return;
+    };
     let value = |key: &str| setting(key).expect("set by the parent");
     tracing_subscriber::fmt()
         .with_env_filter("info")

@@ -189,9 +189,13 @@ fn poison_is_dead_lettered_with_its_reason() {
             *codes.entry(code).or_default() += 1;
             codes
         });
-    for code in
-        ["no_schema_framing", "unknown_schema_id", "unknown_tenant", "key_mismatch", "record_too_large"]
-    {
+    for code in [
+        "no_schema_framing",
+        "unknown_schema_id",
+        "unknown_tenant",
+        "key_mismatch",
+        "record_too_large",
+    ] {
         assert!(codes.contains_key(code), "{code} is among {codes:?}");
     }
 }

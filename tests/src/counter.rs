@@ -69,10 +69,7 @@ impl Topics {
     pub fn create(&self, bootstrap: &str, partitions: i32) {
         let plain = [self.input, self.bulk, self.output, self.dead_letters.as_str()];
         crate::kafka::create_topics(bootstrap, &plain, partitions, &[]);
-        let settings = [
-            ("cleanup.policy", "compact"),
-            ("message.timestamp.type", "LogAppendTime"),
-        ];
+        let settings = [("cleanup.policy", "compact"), ("message.timestamp.type", "LogAppendTime")];
         crate::kafka::create_topics(bootstrap, &[&self.changelog], partitions, &settings);
     }
 }

@@ -50,12 +50,7 @@ pub fn config(bootstrap: &str) -> ClientConfig {
 }
 
 /// Creates topics with `partitions` each and these settings.
-pub fn create_topics(
-    bootstrap: &str,
-    topics: &[&str],
-    partitions: i32,
-    settings: &[(&str, &str)],
-) {
+pub fn create_topics(bootstrap: &str, topics: &[&str], partitions: i32, settings: &[(&str, &str)]) {
     let admin: AdminClient<DefaultClientContext> =
         config(bootstrap).create().expect("an admin client");
     let runtime = futures_block_on();

@@ -225,11 +225,8 @@ impl Plane {
     pub fn start_stage(&mut self, stage: &str, instance: &str) {
         let admin_port = free_port();
         let log = self.dir.path().join(format!("{stage}-{instance}.log"));
-        let log = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(log)
-            .expect("a log file");
+        let log =
+            std::fs::OpenOptions::new().create(true).append(true).open(log).expect("a log file");
         let mut command = Command::new(binary(stage));
         command
             .arg("--config")
@@ -389,7 +386,8 @@ impl Drop for Plane {
     fn drop(&mut self) {
         if std::thread::panicking() {
             // The logs say why; keep them.
-            let kept = std::env::temp_dir().join(format!("sendplane-failed-{}", std::process::id()));
+            let kept =
+                std::env::temp_dir().join(format!("sendplane-failed-{}", std::process::id()));
             let _ = std::fs::create_dir_all(&kept);
             for entry in std::fs::read_dir(self.dir.path()).into_iter().flatten().flatten() {
                 if entry.path().extension().is_some_and(|extension| extension == "log") {

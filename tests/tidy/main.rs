@@ -18,7 +18,15 @@ const PURE: [&str; 6] = [
 
 /// What a pure crate must not reach, directly or through others.
 const IMPURE: [&str; 10] = [
-    "tokio", "rdkafka", "rocksdb", "reqwest", "hyper", "axum", "rand", "getrandom", "fastrand",
+    "tokio",
+    "rdkafka",
+    "rocksdb",
+    "reqwest",
+    "hyper",
+    "axum",
+    "rand",
+    "getrandom",
+    "fastrand",
     "socket2",
 ];
 
@@ -37,9 +45,7 @@ fn graph() -> BTreeMap<String, BTreeSet<String>> {
             let dependencies = node
                 .deps
                 .iter()
-                .filter(|dep| {
-                    dep.dep_kinds.iter().any(|kind| kind.kind == DependencyKind::Normal)
-                })
+                .filter(|dep| dep.dep_kinds.iter().any(|kind| kind.kind == DependencyKind::Normal))
                 .map(|dep| metadata[&dep.pkg].name.to_string())
                 .collect();
             (metadata[&node.id].name.to_string(), dependencies)
@@ -82,7 +88,7 @@ fn one_crate_owns_kafka_and_rocksdb() {
     };
     assert_eq!(owners("rocksdb"), ["sendplane-stage-runtime"]);
     assert_eq!(owners("rdkafka"), ["sendplane-stage-runtime", "sendplane-tests"]);
-    assert_eq!(owners("axum").contains(&"sendplane-stage-runtime".to_owned()), false);
+    assert!(!owners("axum").contains(&"sendplane-stage-runtime".to_owned()));
 }
 
 /// The clock and the environment have few owners; clippy bans them elsewhere, this finds `use`s

@@ -29,7 +29,13 @@ pub struct Globals {
     #[arg(short, long, global = true, default_value = "table")]
     pub output: Format,
     /// Filter of the log on standard error
-    #[arg(long, global = true, env = "SENDPLANE_LOG", default_value = "error", value_name = "FILTER")]
+    #[arg(
+        long,
+        global = true,
+        env = "SENDPLANE_LOG",
+        default_value = "error",
+        value_name = "FILTER"
+    )]
     pub log: String,
 }
 

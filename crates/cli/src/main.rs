@@ -49,7 +49,11 @@ fn main() -> ExitCode {
         // Whoever reads the output, such as `head`, has seen enough.
         Err(Fault::Failed(error)) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(Fault::Failed(error)) => {
-            eprintln!("sendplane: {error:#}");
+            match error.downcast_ref::<sendplane_stage_runtime::Error>() {
+                // Its text has its cause already.
+                Some(error) => eprintln!("sendplane: {error} (brokers: --brokers, -X)"),
+                None => eprintln!("sendplane: {error:#}"),
+            }
             ExitCode::FAILURE
         }
     }

@@ -180,7 +180,8 @@ fn decision(at: &str, record: &Value) -> Vec<String> {
 }
 
 fn attempt(at: &str, record: &Value) -> String {
-    let mut line = format!("{at}  send     attempt {} {}", record["attempt"], text(record, "event"));
+    let mut line =
+        format!("{at}  send     attempt {} {}", record["attempt"], text(record, "event"));
     for (field, label) in [
         ("error_code", "code"),
         ("error_class", "class"),

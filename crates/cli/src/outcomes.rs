@@ -25,18 +25,17 @@ pub fn run(session: &Session, command: &Outcomes) -> Result<ExitCode, Fault> {
         }
         None => None,
     };
-    let query = TailQuery {
-        topics: &[topic::OUTCOMES],
-        partition,
-        from_beginning: true,
-        until_end: true,
-    };
+    let query =
+        TailQuery { topics: &[topic::OUTCOMES], partition, from_beginning: true, until_end: true };
     let mut summary = Summary::default();
     tools.tail(&query, &mut |record| {
         let decoded =
             record.value.as_deref().and_then(|value| render::decode(&registry, value).ok());
         match decoded {
-            Some(row) if fits(&row, "tenant", tenant.as_deref()) && fits(&row, "campaign", campaign.as_deref()) => {
+            Some(row)
+                if fits(&row, "tenant", tenant.as_deref())
+                    && fits(&row, "campaign", campaign.as_deref()) =>
+            {
                 summary.add(&row);
             }
             Some(_) => {}
@@ -116,9 +115,7 @@ mod tests {
     #[test]
     fn the_highest_sequence_counts_whatever_the_order() {
         let mut summary = Summary::default();
-        let row = |id: &str, sequence: i64, state: &str, is_final: bool| {
-            json!({ "message_id": id, "sequence": sequence, "state": state, "is_final": is_final })
-        };
+        let row = |id: &str, sequence: i64, state: &str, is_final: bool| json!({ "message_id": id, "sequence": sequence, "state": state, "is_final": is_final });
         summary.add(&row("a", 3, "DELIVERED", true));
         summary.add(&row("a", 1, "QUEUED", false));
         summary.add(&row("b", 1, "QUEUED", false));

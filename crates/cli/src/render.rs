@@ -120,8 +120,8 @@ mod tests {
 
     use sendplane_domain::id::TenantId;
     use sendplane_wire::codec::{SchemaFault, StaticSchemas};
-    use sendplane_wire::record::{ConsentChange, ConsentScope, ConsentState, WebhookBody};
     use sendplane_wire::record::WebhookSecret;
+    use sendplane_wire::record::{ConsentChange, ConsentScope, ConsentState, WebhookBody};
     use sendplane_wire::topic;
 
     use super::*;

@@ -71,8 +71,13 @@ fn requests(args: &SendArgs, now: Timestamp) -> Result<Vec<SendRequest>, Fault> 
         .map(|pair| pair.map(|(name, value)| (name.to_owned(), value.to_owned())))
         .collect::<Result<_, _>>()?;
     let deadline = args.deadline.as_deref().map(|text| deadline(text, now)).transpose()?;
-    let key = args.key.clone().unwrap_or_else(|| format!("cli-{}-{}", now.as_millis(), std::process::id()));
-    let numbered = |n: u32| if args.count == 1 { key.clone() } else { format!("{key}-{}", n + 1) };
+    let key = args
+        .key
+        .clone()
+        .unwrap_or_else(|| format!("cli-{}-{}", now.as_millis(), std::process::id()));
+    let numbered = |n: u32| {
+        if args.count == 1 { key.clone() } else { format!("{key}-{}", n + 1) }
+    };
     (0..args.count)
         .map(|n| {
             Ok(SendRequest {
@@ -163,8 +168,7 @@ mod tests {
             .iter()
             .map(|request| (request.idempotency_key.as_str(), request.recipient.as_str()))
             .collect();
-        let expected =
-            [("k-1", "+15550001111"), ("k-2", "+15550001112"), ("k-3", "+15550001113")];
+        let expected = [("k-1", "+15550001111"), ("k-2", "+15550001112"), ("k-3", "+15550001113")];
         assert_eq!(pairs, expected);
     }
 
@@ -183,7 +187,11 @@ mod tests {
             (SendArgs { to: "0155".into(), ..args() }, "--to 0155", "as +15551234567"),
             (SendArgs { variables: vec!["x".into()], ..args() }, "--var x", "--var NAME=VALUE"),
             (SendArgs { tenant: String::new(), ..args() }, "--tenant", "name a tenant"),
-            (SendArgs { deadline: Some("soon".into()), ..args() }, "--deadline soon", "such as 30m"),
+            (
+                SendArgs { deadline: Some("soon".into()), ..args() },
+                "--deadline soon",
+                "such as 30m",
+            ),
             (SendArgs { deadline: Some("8d".into()), ..args() }, "--deadline 8d", "30m"),
             (SendArgs { deadline: Some("200h".into()), ..args() }, "--deadline 200h", "earlier"),
             (

@@ -62,7 +62,8 @@ fn check(session: &Session, offline: bool) -> Result<ExitCode, Fault> {
             subject: subject.name(),
             level: subject.compatibility.as_str(),
             is_fine: standing.as_ref().is_ok_and(|standing| standing.is_acceptable()),
-            result: standing.map_or_else(|fault| fault.to_string(), |standing| standing.to_string()),
+            result: standing
+                .map_or_else(|fault| fault.to_string(), |standing| standing.to_string()),
         }
     });
     let code = show(session, rows.collect())?;

@@ -44,10 +44,8 @@ pub struct Session {
 impl Session {
     pub fn new(globals: &Globals) -> Result<Self, Fault> {
         let pairs = globals.properties.iter().map(|pair| property(pair));
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()?;
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         Ok(Self {
             brokers: globals.brokers.clone(),
             registry: globals.registry.clone(),

@@ -33,10 +33,7 @@ pub struct Limit {
 
 impl Limit {
     /// Admits nothing: a switch that is off, a rate of zero.
-    pub const CLOSED: Limit = Limit {
-        interval_nanos: None,
-        burst: 1,
-    };
+    pub const CLOSED: Limit = Limit { interval_nanos: None, burst: 1 };
 
     /// `per_second` admissions a second on average, `burst` of them at once. A rate of 0 is
     /// [`Self::CLOSED`], a burst of 0 means 1.
@@ -46,22 +43,14 @@ impl Limit {
         }
         // Rounded up: an interval that is too short would break the bound.
         let interval = (NANOS_PER_SECOND as u64).div_ceil(u64::from(per_second));
-        Self {
-            interval_nanos: Some(interval as i64),
-            burst: burst.max(1),
-        }
+        Self { interval_nanos: Some(interval as i64), burst: burst.max(1) }
     }
 
     /// One admission every `interval`, `burst` at once. Meta's limit for one pair of number and
     /// user is one every 6 s and 45 at once.
     pub fn one_per(interval: Duration, burst: u32) -> Self {
-        let nanos = i64::try_from(interval.as_nanos())
-            .unwrap_or(i64::MAX)
-            .max(1);
-        Self {
-            interval_nanos: Some(nanos),
-            burst: burst.max(1),
-        }
+        let nanos = i64::try_from(interval.as_nanos()).unwrap_or(i64::MAX).max(1);
+        Self { interval_nanos: Some(nanos), burst: burst.max(1) }
     }
 
     /// The fastest limit that no closed second exceeds: `ceiling - burst` a second, at least one.
@@ -94,10 +83,7 @@ impl Gcra {
             return Timestamp::from_millis(i64::MAX);
         };
         let tolerance = interval.saturating_mul(i64::from(limit.burst) - 1);
-        let at = self
-            .tat
-            .saturating_sub(tolerance)
-            .div_euclid(NANOS_PER_MILLI);
+        let at = self.tat.saturating_sub(tolerance).div_euclid(NANOS_PER_MILLI);
         now.max(Timestamp::from_millis(at))
     }
 
@@ -164,35 +150,21 @@ mod tests {
     /// The most admissions in any window that starts at one, `length_ms` long, ends included.
     fn most_in_a_window(admitted: &[i64], length_ms: i64) -> usize {
         let in_window = |start: usize| {
-            admitted[start..]
-                .iter()
-                .take_while(|at| **at - admitted[start] <= length_ms)
-                .count()
+            admitted[start..].iter().take_while(|at| **at - admitted[start] <= length_ms).count()
         };
         (0..admitted.len()).map(in_window).max().unwrap_or(0)
     }
 
     #[test]
     fn reaches_its_rate_and_no_more() {
-        for (rate, burst) in [
-            (1, 1),
-            (3, 1),
-            (20, 1),
-            (80, 1),
-            (80, 8),
-            (300, 1),
-            (999, 3),
-        ] {
+        for (rate, burst) in [(1, 1), (3, 1), (20, 1), (80, 1), (80, 8), (300, 1), (999, 3)] {
             let limit = Limit::per_second(rate, burst);
             let greedy = vec![START_MS; 10 * rate as usize];
             let admitted = admissions(limit, &greedy, true);
             let most = most_in_a_window(&admitted, 999);
             assert!((most as u32) < rate + burst, "{rate} {burst}: {most}");
             let span_ms = admitted[admitted.len() - 1] - admitted[0];
-            assert!(
-                span_ms <= 10_000,
-                "{rate} {burst}: {span_ms} ms for ten seconds' worth"
-            );
+            assert!(span_ms <= 10_000, "{rate} {burst}: {span_ms} ms for ten seconds' worth");
         }
     }
 
@@ -204,10 +176,7 @@ mod tests {
             assert!(most_in_a_window(&admitted, 1_000) as u32 <= ceiling);
             let rate = admitted.len() as f64 * 1_000.0
                 / (admitted[admitted.len() - 1] - admitted[0]) as f64;
-            assert!(
-                rate >= 0.9 * f64::from(ceiling),
-                "{ceiling} {burst}: {rate}"
-            );
+            assert!(rate >= 0.9 * f64::from(ceiling), "{ceiling} {burst}: {rate}");
         }
         let limit = Limit::under_ceiling(80, 1);
         assert_eq!(limit, Limit::per_second(79, 1));

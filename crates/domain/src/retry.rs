@@ -124,11 +124,7 @@ fn provider_wide(failures: u32, now: Timestamp, deadline: Timestamp) -> Next {
 }
 
 fn retry_before(deadline: Timestamp, at: Timestamp) -> Next {
-    if at < deadline {
-        Next::RetryAt(at)
-    } else {
-        Next::Expired
-    }
+    if at < deadline { Next::RetryAt(at) } else { Next::Expired }
 }
 
 /// The wait after the `failures`-th failure; `None` when the steps are used up.
@@ -168,30 +164,18 @@ mod tests {
         let deadline = after(48 * 3_600);
         let answer = |failures| next(class, failures, NOW, deadline, Duration::ZERO);
         for (i, wait) in waits.iter().enumerate() {
-            assert_eq!(
-                answer(i as u32 + 1),
-                Next::RetryAt(after(*wait)),
-                "{class:?} {i}"
-            );
+            assert_eq!(answer(i as u32 + 1), Next::RetryAt(after(*wait)), "{class:?} {i}");
         }
         let repeated = waits.last().map(|wait| Next::RetryAt(after(*wait)));
         let beyond = waits.len() as u32 + 1;
-        assert_eq!(
-            Some(answer(beyond)),
-            then.or(repeated),
-            "{class:?} afterwards"
-        );
+        assert_eq!(Some(answer(beyond)), then.or(repeated), "{class:?} afterwards");
         assert_eq!(answer(u32::MAX), answer(beyond), "{class:?} for ever");
         assert_eq!(answer(0), answer(1), "{class:?} counts from 1");
     }
 
     #[test]
     fn follows_the_schedule_of_its_class() {
-        check(
-            CodeClass::RetryMessage,
-            &[5, 15, 45],
-            Some(Next::DeadLetter),
-        );
+        check(CodeClass::RetryMessage, &[5, 15, 45], Some(Next::DeadLetter));
         check(CodeClass::RetryMedia, &[5, 15], Some(Next::Reject));
         check(CodeClass::RetryTemplateSync, &[600], Some(Next::Reject));
         check(CodeClass::ThrottlePair, &[1, 4, 16, 64, 256], None);
@@ -256,25 +240,15 @@ mod tests {
         let deadline = after(30);
         let mut now = NOW;
         let mut calls = 0;
-        while let Next::RetryAt(at) = next(
-            CodeClass::ProviderWide,
-            u32::MAX,
-            now,
-            deadline,
-            Duration::ZERO,
-        ) {
+        while let Next::RetryAt(at) =
+            next(CodeClass::ProviderWide, u32::MAX, now, deadline, Duration::ZERO)
+        {
             assert!(now < at && at < deadline);
             now = at;
             calls += 1;
         }
         assert_eq!(calls, 4, "after 15, 22.5, 26.25 and 28.125 s");
-        let gone = next(
-            CodeClass::ProviderWide,
-            1,
-            after(31),
-            deadline,
-            Duration::ZERO,
-        );
+        let gone = next(CodeClass::ProviderWide, 1, after(31), deadline, Duration::ZERO);
         assert_eq!(gone, Next::Expired);
     }
 

@@ -60,15 +60,9 @@ struct LedgerQuery {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum LedgerAnswer {
-    Page {
-        accepted: Vec<Accepted>,
-        next: u64,
-        total: u64,
-    },
+    Page { accepted: Vec<Accepted>, next: u64, total: u64 },
     Summary(Box<Summary>),
-    Duplicates {
-        duplicates: Vec<Duplicate>,
-    },
+    Duplicates { duplicates: Vec<Duplicate> },
 }
 
 async fn ledger(State(admin): State<Admin>, Query(query): Query<LedgerQuery>) -> Response {
@@ -81,9 +75,7 @@ async fn ledger(State(admin): State<Admin>, Query(query): Query<LedgerQuery>) ->
         if query.summary {
             LedgerAnswer::Summary(Box::new(model.summary()))
         } else if let Some(fields) = query.duplicates {
-            LedgerAnswer::Duplicates {
-                duplicates: ledger.duplicates(fields),
-            }
+            LedgerAnswer::Duplicates { duplicates: ledger.duplicates(fields) }
         } else {
             let since = |accepted: &&Accepted| accepted.index >= query.since;
             let accepted: Vec<Accepted> = match (&query.opaque_prefix, &query.to) {
@@ -95,19 +87,12 @@ async fn ledger(State(admin): State<Admin>, Query(query): Query<LedgerQuery>) ->
                     .take(limit)
                     .cloned()
                     .collect(),
-                (None, Some(to)) => ledger
-                    .by_recipient(to)
-                    .filter(since)
-                    .take(limit)
-                    .cloned()
-                    .collect(),
+                (None, Some(to)) => {
+                    ledger.by_recipient(to).filter(since).take(limit).cloned().collect()
+                }
             };
             let last = accepted.iter().map(|accepted| accepted.index + 1).max();
-            LedgerAnswer::Page {
-                accepted,
-                next: last.unwrap_or(query.since.min(all)),
-                total: all,
-            }
+            LedgerAnswer::Page { accepted, next: last.unwrap_or(query.since.min(all)), total: all }
         }
     };
     Json(answer).into_response()

@@ -18,10 +18,7 @@ use crate::shared::Shared;
 pub(crate) fn router() -> Router<Arc<Shared>> {
     Router::new()
         .route("/{version}/{phone_number_id}/messages", post(messages))
-        .route(
-            "/{version}/{phone_number_id}/marketing_messages",
-            post(marketing_messages),
-        )
+        .route("/{version}/{phone_number_id}/marketing_messages", post(marketing_messages))
         .route("/{version}/{phone_number_id}", get(phone_number))
         .fallback(unknown_path)
 }
@@ -35,15 +32,7 @@ async fn messages(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    send(
-        &shared,
-        Endpoint::Messages,
-        &phone_number_id,
-        &link,
-        &headers,
-        &body,
-    )
-    .await
+    send(&shared, Endpoint::Messages, &phone_number_id, &link, &headers, &body).await
 }
 
 async fn marketing_messages(
@@ -53,15 +42,7 @@ async fn marketing_messages(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    send(
-        &shared,
-        Endpoint::MarketingMessages,
-        &phone_number_id,
-        &link,
-        &headers,
-        &body,
-    )
-    .await
+    send(&shared, Endpoint::MarketingMessages, &phone_number_id, &link, &headers, &body).await
 }
 
 async fn send(
@@ -73,12 +54,7 @@ async fn send(
     body: &[u8],
 ) -> Response {
     let bearer_token = bearer_token(headers);
-    let answer = shared.send(&Call {
-        endpoint,
-        phone_number_id,
-        bearer_token,
-        body,
-    });
+    let answer = shared.send(&Call { endpoint, phone_number_id, bearer_token, body });
     if answer.delay_ms > 0 {
         tokio::time::sleep(Duration::from_millis(answer.delay_ms)).await;
     }
@@ -128,11 +104,7 @@ async fn phone_number(
             None => (100, "Object does not exist"),
         },
     };
-    let status = if code == 100 {
-        StatusCode::BAD_REQUEST
-    } else {
-        StatusCode::UNAUTHORIZED
-    };
+    let status = if code == 100 { StatusCode::BAD_REQUEST } else { StatusCode::UNAUTHORIZED };
     (status, axum::Json(error(code, text))).into_response()
 }
 

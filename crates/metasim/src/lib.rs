@@ -60,12 +60,7 @@ const STOP_TIME: Duration = Duration::from_secs(5);
 impl Server {
     /// Binds the addresses and starts serving.
     pub async fn start(options: Options) -> anyhow::Result<Self> {
-        let Options {
-            listen,
-            admin_listen,
-            mut config,
-            delivery,
-        } = options;
+        let Options { listen, admin_listen, mut config, delivery } = options;
         if config.epoch == 0 {
             config.epoch = clock::now_ms().unsigned_abs();
         }
@@ -77,39 +72,26 @@ impl Server {
             pump: Arc::clone(&pump),
             may_refuse: admin_listen.is_some(),
         };
-        let app = api::router()
-            .with_state(Arc::clone(&shared))
-            .merge(admin::router(admin));
+        let app = api::router().with_state(Arc::clone(&shared)).merge(admin::router(admin));
         let app = app.into_make_service_with_connect_info::<Link>();
         let (stop, stopping) = watch::channel(false);
         let mut servers = Vec::new();
-        let listener = FaultListener::bind(listen, refuse)
-            .await
-            .context("bind --listen")?;
+        let listener = FaultListener::bind(listen, refuse).await.context("bind --listen")?;
         let addr = listener.addr();
         let server = axum::serve(listener, app.clone());
-        servers.push(spawn(
-            server.with_graceful_shutdown(stopped(stopping.clone())),
-        ));
+        servers.push(spawn(server.with_graceful_shutdown(stopped(stopping.clone()))));
         let mut admin_addr = None;
         if let Some(listen) = admin_listen {
             // This one never refuses: its channel has no sender.
             let (_, never) = watch::channel(false);
-            let listener = FaultListener::bind(listen, never)
-                .await
-                .context("bind --admin-listen")?;
+            let listener =
+                FaultListener::bind(listen, never).await.context("bind --admin-listen")?;
             admin_addr = Some(listener.addr());
             let server = axum::serve(listener, app);
             servers.push(spawn(server.with_graceful_shutdown(stopped(stopping))));
         }
         let pump = tokio::spawn(pump.run(shared));
-        Ok(Self {
-            addr,
-            admin_addr,
-            stop,
-            servers,
-            pump,
-        })
+        Ok(Self { addr, admin_addr, stop, servers, pump })
     }
 
     /// The bound address.
@@ -128,10 +110,7 @@ impl Server {
         self.stop.send_replace(true);
         let deadline = clock::monotonic() + STOP_TIME;
         for mut server in self.servers {
-            if tokio::time::timeout_at(deadline, &mut server)
-                .await
-                .is_err()
-            {
+            if tokio::time::timeout_at(deadline, &mut server).await.is_err() {
                 server.abort();
             }
         }

@@ -60,11 +60,7 @@ impl FaultListener {
     pub(crate) async fn bind(addr: SocketAddr, refuse: watch::Receiver<bool>) -> io::Result<Self> {
         let listener = TcpListener::bind(addr).await?;
         let addr = listener.local_addr()?;
-        Ok(Self {
-            listener: Some(listener),
-            addr,
-            refuse,
-        })
+        Ok(Self { listener: Some(listener), addr, refuse })
     }
 
     pub(crate) fn addr(&self) -> SocketAddr {
@@ -126,10 +122,7 @@ impl Connection {
         if let Err(err) = stream.set_nodelay(true) {
             tracing::debug!(%err, "TCP_NODELAY not set");
         }
-        Self {
-            stream,
-            link: Link(Arc::new(AtomicU8::new(0))),
-        }
+        Self { stream, link: Link(Arc::new(AtomicU8::new(0))) }
     }
 
     fn check(&self) -> io::Result<()> {

@@ -107,10 +107,7 @@ impl Pump {
     }
 
     fn url(&self) -> Option<Url> {
-        self.url
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.url.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn stats_mut(&self) -> MutexGuard<'_, Stats> {
@@ -118,10 +115,7 @@ impl Pump {
     }
 
     pub(crate) fn stats(&self, updates_pending: usize) -> Stats {
-        Stats {
-            updates_pending: updates_pending as u64,
-            ..self.stats_mut().clone()
-        }
+        Stats { updates_pending: updates_pending as u64, ..self.stats_mut().clone() }
     }
 
     /// Runs until its task is aborted.
@@ -138,10 +132,7 @@ impl Pump {
             tokio::time::sleep(TICK).await;
             let until_due = next_due.map(|due_ms| {
                 Duration::from_millis(
-                    due_ms
-                        .saturating_sub(clock::now_ms())
-                        .try_into()
-                        .unwrap_or(0),
+                    due_ms.saturating_sub(clock::now_ms()).try_into().unwrap_or(0),
                 )
             });
             // A notice between the look and here is kept by `Notify`.
@@ -221,22 +212,11 @@ impl Pump {
             .append_pair("hub.mode", "subscribe")
             .append_pair("hub.challenge", &challenge)
             .append_pair("hub.verify_token", verify_token);
-        let response = self
-            .client
-            .get(url)
-            .send()
-            .await
-            .context("verification request")?;
+        let response = self.client.get(url).send().await.context("verification request")?;
         let status = response.status();
         let body = response.text().await.context("verification answer")?;
-        ensure!(
-            status.as_u16() == 200,
-            "verification answered with HTTP {status}"
-        );
-        ensure!(
-            body == challenge,
-            "verification did not return the challenge"
-        );
+        ensure!(status.as_u16() == 200, "verification answered with HTTP {status}");
+        ensure!(body == challenge, "verification did not return the challenge");
         Ok(())
     }
 }

@@ -20,14 +20,7 @@ impl Shared {
     /// The receiver tells the listener whether to refuse connections.
     pub(crate) fn new(model: Model) -> (Self, watch::Receiver<bool>) {
         let (refuse, receiver) = watch::channel(model.faults().down == Down::Refuse);
-        (
-            Self {
-                model: Mutex::new(model),
-                earlier: Notify::new(),
-                refuse,
-            },
-            receiver,
-        )
+        (Self { model: Mutex::new(model), earlier: Notify::new(), refuse }, receiver)
     }
 
     pub(crate) fn model(&self) -> MutexGuard<'_, Model> {

@@ -21,21 +21,11 @@ pub struct Described {
 }
 
 const fn entry(code: i64, http_status: u16, title: &'static str) -> Described {
-    Described {
-        code,
-        http_status,
-        title,
-        transient: false,
-    }
+    Described { code, http_status, title, transient: false }
 }
 
 const fn transient(code: i64, http_status: u16, title: &'static str) -> Described {
-    Described {
-        code,
-        http_status,
-        title,
-        transient: true,
-    }
+    Described { code, http_status, title, transient: true }
 }
 
 /// The codes of the send path, ascending.
@@ -78,17 +68,9 @@ pub const TABLE: &[Described] = &[
     entry(131055, 400, "Only marketing templates are supported here"),
     entry(131056, 400, "Pair rate limit hit"),
     entry(131057, 500, "Account is in maintenance mode"),
-    entry(
-        131062,
-        400,
-        "Message cannot go to a business-scoped user id",
-    ),
+    entry(131062, 400, "Message cannot go to a business-scoped user id"),
     entry(131063, 400, "Marketing is switched off for this endpoint"),
-    entry(
-        131064,
-        400,
-        "Messaging limit after template misclassification",
-    ),
+    entry(131064, 400, "Messaging limit after template misclassification"),
     entry(132000, 400, "Number of parameters does not match"),
     entry(132001, 404, "Template does not exist in this language"),
     entry(132005, 400, "Template text is too long"),
@@ -140,11 +122,7 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal without subcode.
     pub fn new(code: i64, details: impl Into<String>) -> Self {
-        Self {
-            code,
-            subcode: None,
-            details: details.into(),
-        }
+        Self { code, subcode: None, details: details.into() }
     }
 
     /// The error body of a synchronous answer; `trace` keys `fbtrace_id`.
@@ -183,10 +161,7 @@ fn trace_id(seed: u64, key: u64) -> String {
     use base64::Engine as _;
     let mut rng = Rng::keyed(seed, Concern::Trace, key);
     let bytes = [rng.next_u64().to_be_bytes(), rng.next_u64().to_be_bytes()].concat();
-    format!(
-        "A{}",
-        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
-    )
+    format!("A{}", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes))
 }
 
 #[cfg(test)]
@@ -210,12 +185,7 @@ mod tests {
 
     #[test]
     fn an_error_has_the_shape_of_meta() {
-        let body = Refusal {
-            code: 100,
-            subcode: Some(33),
-            details: "gone".into(),
-        }
-        .body(1, 2);
+        let body = Refusal { code: 100, subcode: Some(33), details: "gone".into() }.body(1, 2);
         let trace = body["error"]["fbtrace_id"].as_str().expect("text");
         assert_eq!(trace.len(), 23);
         let expected = json!({"error": {
@@ -224,9 +194,6 @@ mod tests {
             "error_data": {"messaging_product": "whatsapp", "details": "gone"},
         }});
         assert_eq!(body, expected);
-        assert_eq!(
-            Refusal::new(2, "").body(1, 2)["error"]["is_transient"],
-            true
-        );
+        assert_eq!(Refusal::new(2, "").body(1, 2)["error"]["is_transient"], true);
     }
 }

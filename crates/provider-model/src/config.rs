@@ -172,10 +172,7 @@ pub struct PairLimit {
 
 impl Default for PairLimit {
     fn default() -> Self {
-        Self {
-            burst: 45,
-            refill_ms: 6_000,
-        }
+        Self { burst: 45, refill_ms: 6_000 }
     }
 }
 
@@ -287,10 +284,7 @@ impl Config {
     /// Checks what types cannot say.
     pub fn check(&self) -> Result<(), Invalid> {
         for (index, number) in self.phone_numbers.iter().enumerate() {
-            if self.phone_numbers[..index]
-                .iter()
-                .any(|other| other.id == number.id)
-            {
+            if self.phone_numbers[..index].iter().any(|other| other.id == number.id) {
                 return Err(Invalid::PhoneNumberTwice(number.id.clone()));
             }
             if number.throughput_per_second == 0 {
@@ -351,11 +345,7 @@ impl Default for Config {
                 number("100000000000002", "15550100002", 1_000),
             ],
             templates: vec![
-                template(
-                    "order_confirmed",
-                    Category::Utility,
-                    Variables::Positional(2),
-                ),
+                template("order_confirmed", Category::Utility, Variables::Positional(2)),
                 template(
                     "order_shipped",
                     Category::Utility,
@@ -363,11 +353,7 @@ impl Default for Config {
                 ),
                 Template {
                     url_buttons: 1,
-                    ..template(
-                        "login_code",
-                        Category::Authentication,
-                        Variables::Positional(1),
-                    )
+                    ..template("login_code", Category::Authentication, Variables::Positional(1))
                 },
                 template("season_sale", Category::Marketing, Variables::Positional(1)),
             ],
@@ -400,10 +386,7 @@ mod tests {
         };
         let twice =
             check(&|config| config.phone_numbers[1].id = config.phone_numbers[0].id.clone());
-        assert_eq!(
-            twice,
-            Invalid::PhoneNumberTwice("100000000000001".to_owned())
-        );
+        assert_eq!(twice, Invalid::PhoneNumberTwice("100000000000001".to_owned()));
         let zero = check(&|config| config.phone_numbers[0].throughput_per_second = 0);
         assert_eq!(zero, Invalid::Zero("throughput_per_second"));
         // A template of every account and one of a single account would both match.

@@ -109,10 +109,7 @@ impl Faults {
             ("webhook_reorder", self.webhook_reorder),
             ("webhook_drop", self.webhook_drop),
         ];
-        match probabilities
-            .iter()
-            .find(|(_, value)| !(0.0..=1.0).contains(value))
-        {
+        match probabilities.iter().find(|(_, value)| !(0.0..=1.0).contains(value)) {
             Some((name, _)) => Err(Invalid::Probability(name)),
             None => Ok(()),
         }
@@ -136,18 +133,12 @@ mod tests {
 
     #[test]
     fn a_patch_changes_only_what_it_names() {
-        let faults = Faults {
-            lose_answer: 0.25,
-            ..Faults::default()
-        };
+        let faults = Faults { lose_answer: 0.25, ..Faults::default() };
         let patched = faults
             .patched(&json!({"down": "unavailable", "latency_ms": [1, 2]}))
             .expect("valid patch");
-        let expected = Faults {
-            down: Down::Unavailable,
-            latency_ms: MsRange::new(1, 2),
-            ..faults.clone()
-        };
+        let expected =
+            Faults { down: Down::Unavailable, latency_ms: MsRange::new(1, 2), ..faults.clone() };
         assert_eq!(patched, expected);
     }
 
@@ -168,22 +159,9 @@ mod tests {
 
     #[test]
     fn pick_follows_the_shares() {
-        let rates = [
-            CodeRate {
-                code: 2,
-                probability: 0.25,
-            },
-            CodeRate {
-                code: 4,
-                probability: 0.5,
-            },
-        ];
-        let cases = [
-            (0.0, Some(2)),
-            (0.24, Some(2)),
-            (0.25, Some(4)),
-            (0.74, Some(4)),
-        ];
+        let rates =
+            [CodeRate { code: 2, probability: 0.25 }, CodeRate { code: 4, probability: 0.5 }];
+        let cases = [(0.0, Some(2)), (0.24, Some(2)), (0.25, Some(4)), (0.74, Some(4))];
         for (draw, expected) in cases {
             assert_eq!(pick(&rates, draw), expected, "{draw}");
         }

@@ -86,64 +86,33 @@ impl Model {
     pub fn inject(&mut self, now_ms: i64, injection: Injection) -> Result<Option<String>, Unknown> {
         let now_ms = self.advance(now_ms);
         match injection {
-            Injection::Text {
-                phone_number_id,
-                from,
-                text,
-                name,
-            } => {
+            Injection::Text { phone_number_id, from, text, name } => {
                 let number = self.number(&phone_number_id)?;
                 return Ok(Some(self.receive_text(now_ms, number, &from, text, name)));
             }
-            Injection::Preference {
-                phone_number_id,
-                from,
-                stop,
-            } => {
+            Injection::Preference { phone_number_id, from, stop } => {
                 let number = self.number(&phone_number_id)?;
                 let from = digits(&from);
                 self.note_preference(number, &from, stop);
                 let counted = true;
-                let update = Update::Preference {
-                    from,
-                    stop,
-                    counted,
-                };
+                let update = Update::Preference { from, stop, counted };
                 self.announce(now_ms, Some(number), update);
             }
-            Injection::Status {
-                phone_number_id,
-                status,
-            } => {
+            Injection::Status { phone_number_id, status } => {
                 let number = self.number(&phone_number_id)?;
                 self.announce(now_ms, Some(number), Update::RawStatus { status });
             }
-            Injection::Change {
-                waba_id,
-                field,
-                value,
-            } => {
-                let update = Update::RawChange {
-                    waba_id,
-                    field,
-                    value,
-                };
+            Injection::Change { waba_id, field, value } => {
+                let update = Update::RawChange { waba_id, field, value };
                 self.announce(now_ms, None, update);
             }
-            Injection::TemplateStatus {
-                name,
-                language,
-                status,
-            } => {
+            Injection::TemplateStatus { name, language, status } => {
                 if !self.set_template_status(&name, &language, status) {
                     return Err(Unknown::Template(name, language));
                 }
                 self.announce_template(now_ms, &name, &language, status);
             }
-            Injection::Throughput {
-                phone_number_id,
-                per_second,
-            } => {
+            Injection::Throughput { phone_number_id, per_second } => {
                 let number = self.number(&phone_number_id)?;
                 if per_second == 0 {
                     return Err(Unknown::ThroughputZero);
@@ -165,34 +134,17 @@ impl Model {
         let from = digits(from);
         self.note_inbound(number, &from, now_ms);
         let id = self.inbound_id(&from);
-        let update = Update::Text {
-            from,
-            id: Some(id.clone()),
-            name,
-            text,
-            counted: true,
-        };
+        let update = Update::Text { from, id: Some(id.clone()), name, text, counted: true };
         self.announce(now_ms, Some(number), update);
         id
     }
 
     fn number(&self, id: &str) -> Result<usize, Unknown> {
-        self.by_id
-            .get(id)
-            .copied()
-            .ok_or_else(|| Unknown::PhoneNumber(id.to_owned()))
+        self.by_id.get(id).copied().ok_or_else(|| Unknown::PhoneNumber(id.to_owned()))
     }
 
     fn announce(&mut self, now_ms: i64, number: Option<usize>, update: Update) {
-        self.queue.push(
-            number,
-            Planned {
-                due_ms: now_ms,
-                at_ms: now_ms,
-                update,
-            },
-            true,
-        );
+        self.queue.push(number, Planned { due_ms: now_ms, at_ms: now_ms, update }, true);
     }
 
     fn announce_template(
@@ -215,15 +167,7 @@ impl Model {
         for waba_id in self.wabas_of_template(name, language) {
             let field = "message_template_status_update".to_owned();
             let value = value.clone();
-            self.announce(
-                now_ms,
-                None,
-                Update::RawChange {
-                    waba_id,
-                    field,
-                    value,
-                },
-            );
+            self.announce(now_ms, None, Update::RawChange { waba_id, field, value });
         }
     }
 
@@ -241,15 +185,7 @@ impl Model {
         });
         let waba_id = config.waba_id.clone();
         let field = "phone_number_quality_update".to_owned();
-        self.announce(
-            now_ms,
-            None,
-            Update::RawChange {
-                waba_id,
-                field,
-                value,
-            },
-        );
+        self.announce(now_ms, None, Update::RawChange { waba_id, field, value });
     }
 }
 

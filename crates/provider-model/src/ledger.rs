@@ -104,9 +104,7 @@ impl Ledger {
 
     /// At most `limit` messages from position `since`.
     pub fn page(&self, since: u64, limit: usize) -> &[Accepted] {
-        let start = usize::try_from(since)
-            .unwrap_or(usize::MAX)
-            .min(self.accepted.len());
+        let start = usize::try_from(since).unwrap_or(usize::MAX).min(self.accepted.len());
         &self.accepted[start..start.saturating_add(limit).min(self.accepted.len())]
     }
 
@@ -125,11 +123,7 @@ impl Ledger {
 
     /// Messages to one recipient (digits or user id), in order of acceptance.
     pub fn by_recipient(&self, to: &str) -> impl Iterator<Item = &Accepted> {
-        self.by_recipient
-            .get(to)
-            .into_iter()
-            .flatten()
-            .map(|index| self.get(*index))
+        self.by_recipient.get(to).into_iter().flatten().map(|index| self.get(*index))
     }
 
     /// Requests seen with exactly this opaque data, accepted or not. Requests that were reset
@@ -143,21 +137,13 @@ impl Ledger {
     pub fn duplicates(&self, fields: usize) -> Vec<Duplicate> {
         let mut groups: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
         for (opaque, entry) in &self.by_opaque {
-            groups
-                .entry(first_fields(opaque, fields))
-                .or_default()
-                .extend(&entry.accepted);
+            groups.entry(first_fields(opaque, fields)).or_default().extend(&entry.accepted);
         }
-        let several = groups
-            .into_iter()
-            .filter(|(_, accepted)| accepted.len() > 1);
+        let several = groups.into_iter().filter(|(_, accepted)| accepted.len() > 1);
         several
             .map(|(group, mut accepted)| {
                 accepted.sort_unstable();
-                Duplicate {
-                    group: group.to_owned(),
-                    accepted,
-                }
+                Duplicate { group: group.to_owned(), accepted }
             })
             .collect()
     }
@@ -172,10 +158,7 @@ impl Ledger {
             match self.by_opaque.get_mut(opaque) {
                 Some(entry) => entry.calls += 1,
                 None => {
-                    let entry = OpaqueEntry {
-                        calls: 1,
-                        ..OpaqueEntry::default()
-                    };
+                    let entry = OpaqueEntry { calls: 1, ..OpaqueEntry::default() };
                     self.by_opaque.insert(opaque.to_owned(), entry);
                 }
             }
@@ -204,26 +187,16 @@ impl Ledger {
         let earlier = self.by_wamid.insert(accepted.wamid.clone(), index);
         assert!(earlier.is_none(), "a wamid names one message");
         if let Some(opaque) = &accepted.opaque {
-            self.by_opaque
-                .entry(opaque.clone())
-                .or_default()
-                .accepted
-                .push(index);
+            self.by_opaque.entry(opaque.clone()).or_default().accepted.push(index);
         }
-        self.by_recipient
-            .entry(accepted.to.clone())
-            .or_default()
-            .push(index);
+        self.by_recipient.entry(accepted.to.clone()).or_default().push(index);
         self.accepted.push(accepted);
         index
     }
 }
 
 fn first_fields(opaque: &str, fields: usize) -> &str {
-    match fields
-        .checked_sub(1)
-        .and_then(|last| opaque.match_indices('.').nth(last))
-    {
+    match fields.checked_sub(1).and_then(|last| opaque.match_indices('.').nth(last)) {
         Some((end, _)) => &opaque[..end],
         None => opaque,
     }
@@ -263,27 +236,18 @@ mod tests {
     #[test]
     fn groups_with_two_messages_are_duplicates() {
         let ledger = ledger();
-        let expected = vec![Duplicate {
-            group: "x.1.m1".to_owned(),
-            accepted: vec![0, 2],
-        }];
+        let expected = vec![Duplicate { group: "x.1.m1".to_owned(), accepted: vec![0, 2] }];
         assert_eq!(ledger.duplicates(3), expected);
         assert_eq!(ledger.duplicates(4), vec![]);
         assert_eq!(ledger.duplicates(1)[0].accepted, vec![0, 1, 2]);
-        assert_eq!(
-            ledger.duplicates(0),
-            vec![],
-            "no fields: the whole text is the group"
-        );
+        assert_eq!(ledger.duplicates(0), vec![], "no fields: the whole text is the group");
     }
 
     #[test]
     fn queries_use_their_index() {
         let ledger = ledger();
         let wamids = |prefix| {
-            let found = ledger
-                .by_opaque_prefix(prefix)
-                .map(|accepted| accepted.wamid.as_str());
+            let found = ledger.by_opaque_prefix(prefix).map(|accepted| accepted.wamid.as_str());
             found.collect::<Vec<_>>()
         };
         assert_eq!(wamids("x.1.m1."), ["a", "c"]);

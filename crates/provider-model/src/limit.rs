@@ -17,11 +17,7 @@ pub(crate) struct Window {
 
 impl Window {
     pub(crate) fn len(&mut self, now_ms: i64) -> usize {
-        while self
-            .times
-            .front()
-            .is_some_and(|time| *time <= now_ms - WINDOW_MS)
-        {
+        while self.times.front().is_some_and(|time| *time <= now_ms - WINDOW_MS) {
             self.times.pop_front();
         }
         self.times.len()
@@ -64,8 +60,7 @@ impl Pair {
     }
 
     pub(crate) fn service_window_open(&self, now_ms: i64) -> bool {
-        self.inbound_at_ms
-            .is_some_and(|at| now_ms - at < SERVICE_WINDOW_MS)
+        self.inbound_at_ms.is_some_and(|at| now_ms - at < SERVICE_WINDOW_MS)
     }
 }
 
@@ -86,24 +81,14 @@ mod tests {
 
     #[test]
     fn the_pair_bucket_bursts_and_refills() {
-        let limit = PairLimit {
-            burst: 45,
-            refill_ms: 6_000,
-        };
+        let limit = PairLimit { burst: 45, refill_ms: 6_000 };
         let mut pair = Pair::default();
         assert_eq!((0..100).filter(|_| pair.take(limit, 0)).count(), 45);
         assert!(!pair.take(limit, 5_999));
         assert!(pair.take(limit, 6_000));
         assert!(!pair.take(limit, 6_000));
-        assert_eq!(
-            (0..100).filter(|_| pair.take(limit, 10_000_000)).count(),
-            45,
-            "never above"
-        );
-        let off = PairLimit {
-            burst: 0,
-            refill_ms: 0,
-        };
+        assert_eq!((0..100).filter(|_| pair.take(limit, 10_000_000)).count(), 45, "never above");
+        let off = PairLimit { burst: 0, refill_ms: 0 };
         assert!((0..100).all(|_| pair.take(off, 0)));
     }
 

@@ -156,12 +156,7 @@ pub enum Parameter {
 }
 
 const fn row(kind: u8, parameter: Parameter, counted: bool, result: &'static str) -> Row {
-    Row {
-        kind,
-        parameter,
-        counted,
-        result,
-    }
+    Row { kind, parameter, counted, result }
 }
 
 /// Every kind of test recipient.
@@ -172,117 +167,32 @@ pub const TABLE: &[Row] = {
         row(1, None, false, "sent, delivered; never read"),
         row(2, None, false, "sent; never delivered"),
         row(3, None, false, "accepted; no webhook ever"),
-        row(
-            4,
-            Code,
-            false,
-            "accepted; failed with the code, no sent before it",
-        ),
+        row(4, Code, false, "accepted; failed with the code, no sent before it"),
         row(5, Code, false, "accepted; sent, then failed with the code"),
-        row(
-            6,
-            Code,
-            false,
-            "accepted; sent, delivered, then failed with the code",
-        ),
+        row(6, Code, false, "accepted; sent, delivered, then failed with the code"),
         row(7, None, false, "accepted; failed without errors[]"),
         row(10, Code, false, "every call refused with the code"),
-        row(
-            11,
-            Code,
-            true,
-            "first m calls refused with the code, then accepted and read",
-        ),
-        row(
-            20,
-            None,
-            true,
-            "first m calls accepted, answer lost; webhooks up to read",
-        ),
-        row(
-            21,
-            None,
-            true,
-            "first m calls accepted, answer lost; no webhook ever",
-        ),
-        row(
-            22,
-            None,
-            true,
-            "first m calls reset, nothing accepted; then accepted and read",
-        ),
-        row(
-            23,
-            Milliseconds,
-            false,
-            "accepted; answer after the time (0: 5 s)",
-        ),
-        row(
-            24,
-            None,
-            true,
-            "first m calls HTTP 500 as text, nothing accepted; then accepted",
-        ),
-        row(
-            25,
-            None,
-            true,
-            "first m calls HTTP 500 as text, but accepted; webhooks up to read",
-        ),
-        row(
-            26,
-            None,
-            true,
-            "first m calls HTTP 200 without messages, accepted",
-        ),
-        row(
-            27,
-            None,
-            true,
-            "first m calls HTTP 200 without messages, nothing accepted",
-        ),
+        row(11, Code, true, "first m calls refused with the code, then accepted and read"),
+        row(20, None, true, "first m calls accepted, answer lost; webhooks up to read"),
+        row(21, None, true, "first m calls accepted, answer lost; no webhook ever"),
+        row(22, None, true, "first m calls reset, nothing accepted; then accepted and read"),
+        row(23, Milliseconds, false, "accepted; answer after the time (0: 5 s)"),
+        row(24, None, true, "first m calls HTTP 500 as text, nothing accepted; then accepted"),
+        row(25, None, true, "first m calls HTTP 500 as text, but accepted; webhooks up to read"),
+        row(26, None, true, "first m calls HTTP 200 without messages, accepted"),
+        row(27, None, true, "first m calls HTTP 200 without messages, nothing accepted"),
         row(28, None, true, "first m calls HTTP 200 with HTML, accepted"),
-        row(
-            29,
-            None,
-            true,
-            "first m calls HTTP 200 with an error object, nothing accepted",
-        ),
+        row(29, None, true, "first m calls HTTP 200 with an error object, nothing accepted"),
         row(30, None, false, "delivered webhook before sent, then read"),
         row(31, None, true, "each webhook comes m times (0: 2)"),
-        row(
-            32,
-            Seconds,
-            false,
-            "webhooks later by the time (0: 1 h), with early timestamps",
-        ),
+        row(32, Seconds, false, "webhooks later by the time (0: 1 h), with early timestamps"),
         row(33, None, false, "sent, read; delivered never comes"),
-        row(
-            34,
-            Milliseconds,
-            false,
-            "sent webhook before the answer (answer after 0: 2 s)",
-        ),
+        row(34, Milliseconds, false, "sent webhook before the answer (answer after 0: 2 s)"),
         row(35, None, false, "read, delivered, sent in this order"),
-        row(
-            40,
-            Seconds,
-            false,
-            "held_for_quality_assessment, after the time sent and read",
-        ),
-        row(
-            41,
-            Seconds,
-            false,
-            "held_for_quality_assessment, after the time failed 132015",
-        ),
+        row(40, Seconds, false, "held_for_quality_assessment, after the time sent and read"),
+        row(41, Seconds, false, "held_for_quality_assessment, after the time failed 132015"),
         row(50, None, false, "read, then the recipient writes STOP"),
-        row(
-            51,
-            None,
-            false,
-            "read, then the recipient stops marketing (user_preferences)",
-        ),
+        row(51, None, false, "read, then the recipient stops marketing (user_preferences)"),
     ]
 };
 
@@ -291,20 +201,14 @@ pub const TABLE: &[Row] = {
 /// # Panics
 /// When a part has too many digits.
 pub fn number(kind: u8, parameter: u32, times: u8, serial: u16) -> String {
-    assert!(
-        kind <= 99 && parameter <= 999_999 && times <= 9 && serial <= 999,
-        "too many digits"
-    );
+    assert!(kind <= 99 && parameter <= 999_999 && times <= 9 && serial <= 999, "too many digits");
     format!("+{PREFIX}{kind:02}{parameter:06}{times}{serial:03}")
 }
 
 /// The behaviour of a recipient given by its digits; `None` for an ordinary one.
 pub fn behaviour(digits: &str) -> Option<Behaviour> {
     let rest = digits.strip_prefix(PREFIX)?;
-    let undefined = Behaviour {
-        call: CallRule::Undefined,
-        script: Script::Silent,
-    };
+    let undefined = Behaviour { call: CallRule::Undefined, script: Script::Silent };
     if rest.len() != 12 || !rest.bytes().all(|byte| byte.is_ascii_digit()) {
         return Some(undefined);
     }
@@ -375,11 +279,7 @@ fn script(kind: u32, parameter: u32, m: u32) -> Option<Script> {
 }
 
 fn or(parameter: u32, default: u64) -> u64 {
-    if parameter == 0 {
-        default
-    } else {
-        u64::from(parameter)
-    }
+    if parameter == 0 { default } else { u64::from(parameter) }
 }
 
 #[cfg(test)]

@@ -222,11 +222,7 @@ impl Model {
     /// Meta calls 80 messages per second `STANDARD`, more is `HIGH`.
     pub fn throughput(&self, phone_number_id: &str) -> Option<Value> {
         let number = &self.config.phone_numbers[*self.by_id.get(phone_number_id)?];
-        let level = if number.throughput_per_second > 80 {
-            "HIGH"
-        } else {
-            "STANDARD"
-        };
+        let level = if number.throughput_per_second > 80 { "HIGH" } else { "STANDARD" };
         Some(json!({"throughput": {"level": level}, "id": number.id}))
     }
 
@@ -257,11 +253,7 @@ impl Model {
     /// The id of the `nth` message of one direction with `contact`; distinct for distinct `nth`,
     /// because mixing is a bijection, and for distinct contacts, because it contains them.
     fn wamid(&self, contact: &str, nth: u64, inbound: bool) -> String {
-        let concern = if inbound {
-            Concern::InboundId
-        } else {
-            Concern::Wamid
-        };
+        let concern = if inbound { Concern::InboundId } else { Concern::Wamid };
         let key = hash_text(contact).wrapping_add(mix(self.config.epoch));
         let base = Rng::keyed(self.config.seed, concern, key).next_u64();
         let id = format!("{:016X}", mix(base.wrapping_add(nth)));
@@ -269,20 +261,10 @@ impl Model {
         // The layout of Meta's ids as seen in its own examples: the contact stands in clear.
         let mut bytes = vec![0x1c, 0x18, length];
         bytes.extend(contact.bytes().take(usize::from(length)));
-        bytes.extend([
-            0x15,
-            0x02,
-            0x00,
-            if inbound { 0x12 } else { 0x11 },
-            0x18,
-            0x10,
-        ]);
+        bytes.extend([0x15, 0x02, 0x00, if inbound { 0x12 } else { 0x11 }, 0x18, 0x10]);
         bytes.extend(id.bytes());
         bytes.push(0x00);
-        format!(
-            "wamid.{}",
-            base64::engine::general_purpose::STANDARD.encode(bytes)
-        )
+        format!("wamid.{}", base64::engine::general_purpose::STANDARD.encode(bytes))
     }
 
     /// Changes the review state of a template in every account that has it; false if there is

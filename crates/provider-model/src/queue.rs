@@ -31,20 +31,8 @@ pub(crate) struct Queue {
 
 impl Queue {
     pub(crate) fn push(&mut self, number: Option<usize>, planned: Planned, calm: bool) {
-        let Planned {
-            due_ms,
-            at_ms,
-            update,
-        } = planned;
-        self.insert(
-            due_ms,
-            Entry {
-                number,
-                at_ms,
-                update,
-                calm,
-            },
-        );
+        let Planned { due_ms, at_ms, update } = planned;
+        self.insert(due_ms, Entry { number, at_ms, update, calm });
     }
 
     fn insert(&mut self, due_ms: i64, entry: Entry) {
@@ -53,9 +41,7 @@ impl Queue {
     }
 
     pub(crate) fn next_due(&self) -> Option<i64> {
-        self.entries
-            .first_key_value()
-            .map(|((due_ms, _), _)| *due_ms)
+        self.entries.first_key_value().map(|((due_ms, _), _)| *due_ms)
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -86,14 +86,8 @@ const MARKETING_KEYS: &[&str] = &["product_policy", "message_activity_sharing"];
 
 /// The recipient as far as it can be read, whatever else is wrong with the request.
 pub(crate) fn recipient_text(body: &Value) -> Option<String> {
-    let text = |name: &str| {
-        body.get(name)
-            .and_then(Value::as_str)
-            .filter(|text| !text.is_empty())
-    };
-    text("to")
-        .and_then(digits_of)
-        .or_else(|| text("recipient").map(str::to_owned))
+    let text = |name: &str| body.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    text("to").and_then(digits_of).or_else(|| text("recipient").map(str::to_owned))
 }
 
 /// The opaque data as far as it can be read.
@@ -112,24 +106,15 @@ pub(crate) fn validate(
         .and_then(Value::as_object)
         .ok_or_else(|| Refusal::new(100, "The request body is not a JSON object."))?;
     if required_text(body, "messaging_product")? != "whatsapp" {
-        return Err(Refusal::new(
-            100,
-            "Param messaging_product must be whatsapp.",
-        ));
+        return Err(Refusal::new(100, "Param messaging_product must be whatsapp."));
     }
     match body.get("recipient_type").map(Value::as_str) {
         None | Some(Some("individual")) => {}
         Some(Some("group")) => {
-            return Err(Refusal::new(
-                100,
-                "Groups are not enabled for this account.",
-            ));
+            return Err(Refusal::new(100, "Groups are not enabled for this account."));
         }
         Some(_) => {
-            return Err(Refusal::new(
-                100,
-                "Param recipient_type must be individual.",
-            ));
+            return Err(Refusal::new(100, "Param recipient_type must be individual."));
         }
     }
     let kind = required_text(body, "type")?;
@@ -142,25 +127,14 @@ pub(crate) fn validate(
     {
         return Err(Refusal::new(131_062, "One-time codes need a phone number."));
     }
-    Ok(Request {
-        recipient,
-        input,
-        content,
-        opaque,
-    })
+    Ok(Request { recipient, input, content, opaque })
 }
 
 fn required_text<'a>(body: &'a Map<String, Value>, name: &str) -> Result<&'a str, Refusal> {
     match body.get(name) {
         Some(Value::String(text)) if !text.is_empty() => Ok(text),
-        None => Err(Refusal::new(
-            100,
-            format!("The parameter {name} is required."),
-        )),
-        Some(_) => Err(Refusal::new(
-            100,
-            format!("Param {name} must be a non-empty string."),
-        )),
+        None => Err(Refusal::new(100, format!("The parameter {name} is required."))),
+        Some(_) => Err(Refusal::new(100, format!("Param {name} must be a non-empty string."))),
     }
 }
 
@@ -171,17 +145,11 @@ fn check_keys(body: &Map<String, Value>, kind: &str, endpoint: Endpoint) -> Resu
             || (endpoint == Endpoint::MarketingMessages && MARKETING_KEYS.contains(&key))
     };
     if let Some(key) = body.keys().find(|key| !known(key)) {
-        return Err(Refusal::new(
-            100,
-            format!("Unexpected key \"{key}\" on the request."),
-        ));
+        return Err(Refusal::new(100, format!("Unexpected key \"{key}\" on the request.")));
     }
     match body.get("product_policy").map(Value::as_str) {
         None | Some(Some("CLOUD_API_FALLBACK" | "STRICT")) => Ok(()),
-        Some(_) => Err(Refusal::new(
-            100,
-            "Param product_policy has an unknown value.",
-        )),
+        Some(_) => Err(Refusal::new(100, "Param product_policy has an unknown value.")),
     }
 }
 
@@ -210,14 +178,9 @@ fn recipient(
         let plausible = country.len() == 2
             && country.bytes().all(|byte| byte.is_ascii_uppercase())
             && (1..=132).contains(&id.len())
-            && id
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'.');
+            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.');
         if !plausible {
-            return Err(Refusal::new(
-                131_009,
-                "Param recipient is not a valid user id.",
-            ));
+            return Err(Refusal::new(131_009, "Param recipient is not a valid user id."));
         }
         return Ok((Recipient::BusinessScoped(text.to_owned()), text.to_owned()));
     }
@@ -226,10 +189,7 @@ fn recipient(
         .filter(|digits| (7..=15).contains(&digits.len()) && !digits.starts_with('0'))
         .ok_or_else(|| Refusal::new(131_009, "Param to is not a valid phone number."))?;
     if digits == number.display_number {
-        return Err(Refusal::new(
-            131_021,
-            "Recipient phone number cannot be sender number.",
-        ));
+        return Err(Refusal::new(131_021, "Recipient phone number cannot be sender number."));
     }
     Ok((Recipient::Phone(digits), input.to_owned()))
 }
@@ -262,18 +222,12 @@ fn content(
         let index = template::check(config, &number.waba_id, object("template")?)?;
         let marketing = config.templates[index].category == Category::Marketing;
         if endpoint == Endpoint::MarketingMessages && !marketing {
-            return Err(Refusal::new(
-                131_055,
-                "Only marketing templates can be sent here.",
-            ));
+            return Err(Refusal::new(131_055, "Only marketing templates can be sent here."));
         }
         return Ok(Content::Template(index));
     }
     let Some(kind) = SESSION_TYPES.iter().find(|known| **known == kind) else {
-        return Err(Refusal::new(
-            100,
-            format!("Param type has the unknown value \"{kind}\"."),
-        ));
+        return Err(Refusal::new(100, format!("Param type has the unknown value \"{kind}\".")));
     };
     let value = object(kind)?;
     match *kind {

@@ -8,34 +8,15 @@ use crate::rng::Rng;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Update {
     /// A status of an accepted message.
-    Status {
-        message: u64,
-        status: &'static str,
-        code: Option<i64>,
-        priced: bool,
-    },
+    Status { message: u64, status: &'static str, code: Option<i64>, priced: bool },
     /// A text from a customer. `counted`: limits and service window know of it already.
-    Text {
-        from: String,
-        id: Option<String>,
-        name: Option<String>,
-        text: String,
-        counted: bool,
-    },
+    Text { from: String, id: Option<String>, name: Option<String>, text: String, counted: bool },
     /// A marketing preference of a customer.
-    Preference {
-        from: String,
-        stop: bool,
-        counted: bool,
-    },
+    Preference { from: String, stop: bool, counted: bool },
     /// A status given by hand.
     RawStatus { status: serde_json::Value },
     /// A change of any other field, or of a whole account.
-    RawChange {
-        waba_id: String,
-        field: String,
-        value: serde_json::Value,
-    },
+    RawChange { waba_id: String, field: String, value: serde_json::Value },
 }
 
 /// An update with its time.
@@ -75,15 +56,7 @@ impl Moments {
         let held = after(0, delays.held_ms);
         // Meta prices on `sent` or on delivered/read, not both reliably; here never on neither.
         let priced = [[true, false], [false, true], [true, true]][rng.between(0, 2) as usize];
-        Self {
-            accepted,
-            sent,
-            delivered,
-            read,
-            failed,
-            held,
-            priced,
-        }
+        Self { accepted, sent, delivered, read, failed, held, priced }
     }
 }
 
@@ -104,55 +77,27 @@ pub(crate) fn plan(
         .into_iter()
         .map(|(due_ms, at_ms, status)| {
             let priced = moments.priced[usize::from(status != "sent")];
-            let update = Update::Status {
-                message,
-                status,
-                code: None,
-                priced,
-            };
-            Planned {
-                due_ms,
-                at_ms,
-                update,
-            }
+            let update = Update::Status { message, status, code: None, priced };
+            Planned { due_ms, at_ms, update }
         })
         .collect();
     if let Some((at_ms, code)) = failure(script, &moments) {
-        let update = Update::Status {
-            message,
-            status: "failed",
-            code,
-            priced: false,
-        };
-        planned.push(Planned {
-            due_ms: at_ms,
-            at_ms,
-            update,
-        });
+        let update = Update::Status { message, status: "failed", code, priced: false };
+        planned.push(Planned { due_ms: at_ms, at_ms, update });
     }
     if let Some(update) = reaction(script, to) {
         let at_ms = moments.read + 1_000;
-        planned.push(Planned {
-            due_ms: at_ms,
-            at_ms,
-            update,
-        });
+        planned.push(Planned { due_ms: at_ms, at_ms, update });
     }
     planned
 }
 
 fn steps(script: Script, m: &Moments) -> Vec<Step> {
-    let ordinary = [
-        (m.sent, "sent"),
-        (m.delivered, "delivered"),
-        (m.read, "read"),
-    ];
+    let ordinary = [(m.sent, "sent"), (m.delivered, "delivered"), (m.read, "read")];
     let shifted = |by: i64| ordinary.map(|(at, status)| (at + by, at, status)).to_vec();
     let held = |ms: Option<u64>| {
         let by = ms.map_or(m.held, |ms| ms as i64);
-        ordinary
-            .map(|(at, status)| (at + by, at + by, status))
-            .to_vec()
+        ordinary.map(|(at, status)| (at + by, at + by, status)).to_vec()
     };
     match script {
         Script::Read | Script::ThenStopMessage | Script::ThenStopPreference => shifted(0),
@@ -173,9 +118,9 @@ fn steps(script: Script, m: &Moments) -> Vec<Step> {
             (m.read + 2 * STEP_MS, m.sent, "sent"),
         ],
         Script::ReadWithoutDelivered => vec![(m.sent, m.sent, "sent"), (m.read, m.read, "read")],
-        Script::Repeated(times) => (0..i64::from(times))
-            .flat_map(|copy| shifted(copy * STEP_MS))
-            .collect(),
+        Script::Repeated(times) => {
+            (0..i64::from(times)).flat_map(|copy| shifted(copy * STEP_MS)).collect()
+        }
         Script::Late(by_ms) => shifted(by_ms as i64),
         Script::BeforeAnswer => vec![
             (m.accepted, m.accepted, "sent"),
@@ -192,10 +137,9 @@ fn failure(script: Script, m: &Moments) -> Option<(i64, Option<i64>)> {
         Script::FailedWithoutErrors => Some((m.failed[0], None)),
         Script::SentThenFailed(code) => Some((m.failed[1], Some(code))),
         Script::DeliveredThenFailed(code) => Some((m.failed[2], Some(code))),
-        Script::HeldThenDropped(ms) => Some((
-            m.accepted + ms.map_or(m.held, |ms| ms as i64),
-            Some(132_015),
-        )),
+        Script::HeldThenDropped(ms) => {
+            Some((m.accepted + ms.map_or(m.held, |ms| ms as i64), Some(132_015)))
+        }
         Script::Read
         | Script::Delivered
         | Script::Sent
@@ -215,18 +159,8 @@ fn failure(script: Script, m: &Moments) -> Option<(i64, Option<i64>)> {
 fn reaction(script: Script, to: &str) -> Option<Update> {
     let from = to.to_owned();
     if script == Script::ThenStopPreference {
-        return Some(Update::Preference {
-            from,
-            stop: true,
-            counted: false,
-        });
+        return Some(Update::Preference { from, stop: true, counted: false });
     }
-    let stop = Update::Text {
-        from,
-        id: None,
-        name: None,
-        text: "STOP".to_owned(),
-        counted: false,
-    };
+    let stop = Update::Text { from, id: None, name: None, text: "STOP".to_owned(), counted: false };
     (script == Script::ThenStopMessage).then_some(stop)
 }

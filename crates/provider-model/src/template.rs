@@ -11,31 +11,22 @@ pub const BODY_LENGTH_MAX: usize = 1024;
 /// Finds the template and checks every parameter; the index in [`Config::templates`].
 pub(crate) fn check(config: &Config, waba_id: &str, given: &Value) -> Result<usize, Refusal> {
     let name = text(given.get("name"), "template.name")?;
-    let language = given
-        .get("language")
-        .and_then(|language| language.get("code"));
+    let language = given.get("language").and_then(|language| language.get("code"));
     let language = text(language, "template.language.code")?;
     let found = config.templates.iter().position(|template| {
         template.name == name
             && template.language == language
             && template.waba_id.as_ref().is_none_or(|id| id == waba_id)
     });
-    let missing = || {
-        Refusal::new(
-            132_001,
-            format!("template name ({name}) does not exist in {language}"),
-        )
-    };
+    let missing =
+        || Refusal::new(132_001, format!("template name ({name}) does not exist in {language}"));
     let index = found.ok_or_else(missing)?;
     let template = &config.templates[index];
     match template.status {
         TemplateStatus::Approved => {}
         TemplateStatus::Pending | TemplateStatus::Rejected => return Err(missing()),
         TemplateStatus::Paused => {
-            return Err(Refusal::new(
-                132_015,
-                "Template is paused due to low quality.",
-            ));
+            return Err(Refusal::new(132_015, "Template is paused due to low quality."));
         }
         TemplateStatus::Disabled => {
             return Err(Refusal::new(132_016, "Template is disabled for good."));
@@ -57,32 +48,18 @@ pub(crate) fn check(config: &Config, waba_id: &str, given: &Value) -> Result<usi
 fn text<'a>(value: Option<&'a Value>, name: &str) -> Result<&'a str, Refusal> {
     match value.and_then(Value::as_str) {
         Some(text) if !text.is_empty() => Ok(text),
-        _ => Err(Refusal::new(
-            100,
-            format!("The parameter {name} is required."),
-        )),
+        _ => Err(Refusal::new(100, format!("The parameter {name} is required."))),
     }
 }
 
 fn component_type(component: &Value) -> String {
-    component
-        .get("type")
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .to_ascii_lowercase()
+    component.get("type").and_then(Value::as_str).unwrap_or_default().to_ascii_lowercase()
 }
 
 fn check_types(components: &[Value]) -> Result<(), Refusal> {
     const KNOWN: &[&str] = &["header", "body", "button", "carousel", "limited_time_offer"];
-    match components
-        .iter()
-        .map(component_type)
-        .find(|kind| !KNOWN.contains(&kind.as_str()))
-    {
-        Some(kind) => Err(Refusal::new(
-            100,
-            format!("Unknown component type \"{kind}\"."),
-        )),
+    match components.iter().map(component_type).find(|kind| !KNOWN.contains(&kind.as_str())) {
+        Some(kind) => Err(Refusal::new(100, format!("Unknown component type \"{kind}\"."))),
         None => Ok(()),
     }
 }
@@ -110,10 +87,7 @@ fn check_header(template: &Template, components: &[Value]) -> Result<(), Refusal
     if template.header == Header::Text || given.len() > 1 {
         count("header", 1, given.len())?;
     }
-    let kind = given
-        .first()
-        .and_then(|parameter| parameter.get("type"))
-        .and_then(Value::as_str);
+    let kind = given.first().and_then(|parameter| parameter.get("type")).and_then(Value::as_str);
     if kind != Some(expected) {
         let received = kind.unwrap_or("nothing");
         let details = format!("header: expected {expected}, received {received}");
@@ -121,14 +95,8 @@ fn check_header(template: &Template, components: &[Value]) -> Result<(), Refusal
     }
     match template.header {
         Header::Text => value(&given[0]).map(|_| ()),
-        _ if given[0]
-            .get(expected)
-            .is_none_or(|media| !media.is_object()) =>
-        {
-            Err(Refusal::new(
-                132_012,
-                format!("header: {expected} is missing"),
-            ))
+        _ if given[0].get(expected).is_none_or(|media| !media.is_object()) => {
+            Err(Refusal::new(132_012, format!("header: {expected} is missing")))
         }
         _ => Ok(()),
     }
@@ -182,16 +150,10 @@ fn check_url_buttons(template: &Template, components: &[Value]) -> Result<(), Re
                 value(parameter)?;
             }
             None if template.category == Category::Authentication => {
-                return Err(Refusal::new(
-                    132_000,
-                    "The code is missing in the url button.",
-                ));
+                return Err(Refusal::new(132_000, "The code is missing in the url button."));
             }
             None => {
-                return Err(Refusal::new(
-                    131_008,
-                    format!("button {index} needs a value."),
-                ));
+                return Err(Refusal::new(131_008, format!("button {index} needs a value.")));
             }
         }
     }
@@ -211,15 +173,12 @@ fn count(part: &str, expected: usize, given: usize) -> Result<(), Refusal> {
 
 /// The text of a parameter that is replaced in the template.
 fn value(parameter: &Value) -> Result<&str, Refusal> {
-    let kind = parameter
-        .get("type")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
+    let kind = parameter.get("type").and_then(Value::as_str).unwrap_or_default();
     let found = match kind {
         "text" => parameter.get("text"),
-        "currency" | "date_time" => parameter
-            .get(kind)
-            .and_then(|object| object.get("fallback_value")),
+        "currency" | "date_time" => {
+            parameter.get(kind).and_then(|object| object.get("fallback_value"))
+        }
         other => {
             let details = format!("parameter type \"{other}\" is not allowed here");
             return Err(Refusal::new(132_012, details));
@@ -228,10 +187,7 @@ fn value(parameter: &Value) -> Result<&str, Refusal> {
     let text = match found.and_then(Value::as_str) {
         Some(text) if !text.is_empty() => text,
         _ => {
-            return Err(Refusal::new(
-                131_008,
-                format!("Parameter of type {kind} has no value."),
-            ));
+            return Err(Refusal::new(131_008, format!("Parameter of type {kind} has no value.")));
         }
     };
     // Seen at Meta: "more than 4 consecutive spaces", so exactly four are fine.

@@ -131,10 +131,7 @@ mod tests {
         assert!(body.is_ascii());
         assert!(body.windows(6).any(|bytes| bytes == b"\\u00fc"));
         let parsed: Value = serde_json::from_slice(&body).expect("JSON");
-        assert_eq!(
-            parsed["entry"][0]["changes"][0]["value"]["text"],
-            "grüße 🎉 \"x\""
-        );
+        assert_eq!(parsed["entry"][0]["changes"][0]["value"]["text"], "grüße 🎉 \"x\"");
     }
 
     #[test]

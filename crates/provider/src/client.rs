@@ -116,11 +116,7 @@ impl CloudApi {
             .pool_idle_timeout(config.pool_idle_timeout)
             .build()
             .map_err(InvalidConfig::Client)?;
-        Ok(Self {
-            client,
-            base,
-            version: config.version.clone(),
-        })
+        Ok(Self { client, base, version: config.version.clone() })
     }
 
     /// Sends a template message once.
@@ -147,24 +143,16 @@ impl CloudApi {
         };
         let outcome = match response {
             Ok(response) => read(response).await,
-            Err(error) => Outcome::Lost {
-                reason: describe(error),
-            },
+            Err(error) => Outcome::Lost { reason: describe(error) },
         };
         match (gate.opened_or_close(), outcome) {
-            (Some(opened_at), outcome) => Completed {
-                outcome,
-                latency: Some(opened_at.elapsed()),
-            },
+            (Some(opened_at), outcome) => Completed { outcome, latency: Some(opened_at.elapsed()) },
             (None, Outcome::Lost { reason }) if Instant::now() >= call.start_by => {
                 unsent(Unsent::TooLate, reason)
             }
             (None, Outcome::Lost { reason }) => unsent(Unsent::NoConnection, reason),
             // An answer to a request whose body it did not wait for.
-            (None, outcome) => Completed {
-                outcome,
-                latency: None,
-            },
+            (None, outcome) => Completed { outcome, latency: None },
         }
     }
 
@@ -177,10 +165,7 @@ impl CloudApi {
         }
         let token = format!("Bearer {}", call.token.expose_secret());
         let mut token = HeaderValue::from_str(&token).map_err(|_| {
-            (
-                Unsent::BadToken,
-                "the access token has characters no header can hold".to_owned(),
-            )
+            (Unsent::BadToken, "the access token has characters no header can hold".to_owned())
         })?;
         token.set_sensitive(true);
         let mut url = self.base.clone();
@@ -196,13 +181,7 @@ impl CloudApi {
 }
 
 fn unsent(cause: Unsent, reason: impl Into<String>) -> Completed {
-    Completed {
-        outcome: Outcome::Unsent {
-            cause,
-            reason: reason.into(),
-        },
-        latency: None,
-    }
+    Completed { outcome: Outcome::Unsent { cause, reason: reason.into() }, latency: None }
 }
 
 /// Reads the whole answer. Part of one is no answer: the rest might have held a message id.
@@ -225,10 +204,7 @@ async fn read(mut response: Response) -> Outcome {
             }
         }
     }
-    Outcome::Answered {
-        http_status,
-        answer: parse_answer(http_status, &body),
-    }
+    Outcome::Answered { http_status, answer: parse_answer(http_status, &body) }
 }
 
 /// The error and its causes; never the address, which names the number.

@@ -34,11 +34,7 @@ impl Gate {
     /// A gate in front of `content`, which opens before `start_by` only.
     pub fn new(content: Bytes, start_by: Instant) -> (Self, GatedBody) {
         let gate = Self(Arc::new(Mutex::new(State::Waiting)));
-        let body = GatedBody {
-            gate: gate.clone(),
-            content: Some(content),
-            start_by,
-        };
+        let body = GatedBody { gate: gate.clone(), content: Some(content), start_by };
         (gate, body)
     }
 
@@ -114,11 +110,7 @@ impl Body for GatedBody {
 
     /// Exact, so that the request carries its `content-length`.
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(
-            self.content
-                .as_ref()
-                .map_or(0, |content| content.len() as u64),
-        )
+        SizeHint::with_exact(self.content.as_ref().map_or(0, |content| content.len() as u64))
     }
 }
 
@@ -147,11 +139,7 @@ mod tests {
         assert!(matches!(next(&mut body).await, Some(Ok(data)) if data == "{}"));
         assert!(next(&mut body).await.is_none() && body.is_end_stream());
         assert_eq!(gate.opened_or_close(), Some(opened_at));
-        assert_eq!(
-            gate.opened_or_close(),
-            Some(opened_at),
-            "asking does not close an open gate"
-        );
+        assert_eq!(gate.opened_or_close(), Some(opened_at), "asking does not close an open gate");
     }
 
     #[tokio::test(start_paused = true)]

@@ -120,9 +120,7 @@ impl ProviderRunner {
         };
         let slot = self.slots.clone().acquire_owned().await.ok()?;
         gauge!(REQUESTS_IN_FLIGHT).increment(1.0);
-        Some(Slot {
-            _permits: (slot, bulk),
-        })
+        Some(Slot { _permits: (slot, bulk) })
     }
 }
 
@@ -162,13 +160,7 @@ fn outcome_of(completed: Completed) -> (CallOutcome, Option<Duration>) {
             };
             not_started(cause, reason)
         }
-        Outcome::Answered {
-            http_status,
-            answer,
-        } => CallOutcome::Answered {
-            http_status,
-            answer,
-        },
+        Outcome::Answered { http_status, answer } => CallOutcome::Answered { http_status, answer },
         Outcome::Lost { reason } => CallOutcome::Lost { reason },
     };
     (outcome, completed.latency)
@@ -184,23 +176,12 @@ fn code_class(outcome: &CallOutcome) -> &'static str {
             NotStarted::Unbuildable => "not_started_unbuildable",
         },
         CallOutcome::Lost { .. } => "lost",
-        CallOutcome::Answered {
-            http_status,
-            answer,
-        } => match answer {
-            Answer::Accepted {
-                status: Acceptance::Accepted,
-                ..
-            } => "accepted",
-            Answer::Accepted {
-                status: Acceptance::Held | Acceptance::Paused,
-                ..
-            } => "held",
+        CallOutcome::Answered { http_status, answer } => match answer {
+            Answer::Accepted { status: Acceptance::Accepted, .. } => "accepted",
+            Answer::Accepted { status: Acceptance::Held | Acceptance::Paused, .. } => "held",
             Answer::Error(error) => {
                 let code = provider_code::effective_code(error.code, error.subcode);
-                provider_code::classify(code, error.is_transient, Some(*http_status))
-                    .class
-                    .as_str()
+                provider_code::classify(code, error.is_transient, Some(*http_status)).class.as_str()
             }
             Answer::Unparsed { .. } => {
                 provider_code::classify_unparsed(Some(*http_status)).as_str()

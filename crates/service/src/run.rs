@@ -74,9 +74,10 @@ pub struct Process<T> {
     pub handle: Handle,
     /// Whether to stop.
     pub shutdown: Shutdown,
+    stop: Arc<watch::Sender<bool>>,
 }
 
-/// Becomes true once and for all at the first SIGTERM or SIGINT.
+/// Becomes true once and for all at the first SIGTERM or SIGINT, or when a part ends.
 #[derive(Clone, Debug)]
 pub struct Shutdown(watch::Receiver<bool>);
 
@@ -179,7 +180,9 @@ fn run<T>(
         .enable_all()
         .build()
         .context("runtime")?;
-    let shutdown = runtime.block_on(async { watch_signals(process_health.clone()) })?;
+    let (stop, requested) = watch::channel(false);
+    let stop = Arc::new(stop);
+    runtime.block_on(async { watch_signals(stop.clone(), process_health) })?;
     tracing::info!(
         binary = build.name,
         version = build.version,
@@ -188,7 +191,13 @@ fn run<T>(
         admin = %address,
         "started"
     );
-    let process = Process { config, readiness, handle: runtime.handle().clone(), shutdown };
+    let process = Process {
+        config,
+        readiness,
+        handle: runtime.handle().clone(),
+        shutdown: Shutdown(requested),
+        stop,
+    };
     let result = body(&process);
     // Calls that are still open belong to effects whose tasks are gone.
     runtime.shutdown_background();
@@ -196,20 +205,19 @@ fn run<T>(
 }
 
 /// The first signal asks to stop and takes readiness away, the second ends the process.
-fn watch_signals(health: Health) -> anyhow::Result<Shutdown> {
-    let (requested, shutdown) = watch::channel(false);
+fn watch_signals(stop: Arc<watch::Sender<bool>>, health: Health) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
     tokio::spawn(async move {
         let name = either(&mut terminate, &mut interrupt).await;
         tracing::info!(signal = name, "stopping; a second signal ends the process at once");
         health.obstruct("shutdown", "the process is stopping");
-        requested.send_replace(true);
+        stop.send_replace(true);
         let name = either(&mut terminate, &mut interrupt).await;
         tracing::warn!(signal = name, "ended by a second signal");
         std::process::exit(i32::from(EXIT_SIGNAL));
     });
-    Ok(Shutdown(shutdown))
+    Ok(())
 }
 
 async fn either(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
@@ -226,6 +234,11 @@ impl<T> Process<T> {
         health.obstruct(START, "starting");
         self.readiness.part(PROCESS).clear(START);
         health
+    }
+
+    /// Asks every part to stop, as a signal does: for a part that cannot go on.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
     }
 
     /// The schema ids, as soon as the registry or the cache gives them; `None` when asked to stop
@@ -258,7 +271,9 @@ impl<T> Process<T> {
         host: impl FnOnce(&Schemas) -> anyhow::Result<StageHost<S>>,
     ) -> anyhow::Result<()> {
         let health = self.starting_part(STAGE);
-        let Some(schemas) = self.schemas(&health)? else { return Ok(()) };
+        let Some(schemas) = self.schemas(&health)? else {
+            return Ok(());
+        };
         let host = host(&schemas)?;
         let give_up = || self.shutdown.is_requested();
         let config = self.config.base.runtime.clone();

@@ -178,14 +178,23 @@ impl<'a, S: Stage> Host<'a, S> {
             for (offset, entry) in records.into_iter().take(limit.saturating_sub(inputs)) {
                 offsets[index] = offset + 1;
                 inputs += 1;
-                dead.extend(take_record(self.codec, &mut cycle, input.topic, self.partition, offset, &entry));
+                dead.extend(take_record(
+                    self.codec,
+                    &mut cycle,
+                    input.topic,
+                    self.partition,
+                    offset,
+                    &entry,
+                ));
             }
         }
         if inputs == 0 && !self.fresh {
             return Ok(false);
         }
         let transition = cycle.finish().expect("a map can always be read");
-        let die = |point: CrashPoint| if crash == Some(point) { Err(Ended::Crashed(point)) } else { Ok(()) };
+        let die = |point: CrashPoint| {
+            if crash == Some(point) { Err(Ended::Crashed(point)) } else { Ok(()) }
+        };
 
         die(CrashPoint::BeforeBegin)?;
         let transaction = log.begin(&self.session).map_err(Ended::Refused)?;
@@ -196,8 +205,11 @@ impl<'a, S: Stage> Host<'a, S> {
             }
             let encoded = self.codec.encode(output).expect("outputs can be encoded");
             let to = partition_of(encoded.partition_key.as_bytes(), self.partitions);
-            let entry =
-                Entry { key: encoded.key.into_bytes(), value: Some(encoded.value), timestamp: wall };
+            let entry = Entry {
+                key: encoded.key.into_bytes(),
+                value: Some(encoded.value),
+                timestamp: wall,
+            };
             log.produce(transaction, encoded.topic, to, entry).map_err(Ended::Refused)?;
         }
         die(CrashPoint::AmongOutputs)?;
@@ -221,7 +233,8 @@ impl<'a, S: Stage> Host<'a, S> {
         };
         let entry =
             Entry { key: COMMIT_KEY.to_vec(), value: Some(commit.encode()), timestamp: wall };
-        let at = log.produce(transaction, &changelog, self.partition, entry).map_err(Ended::Refused)?;
+        let at =
+            log.produce(transaction, &changelog, self.partition, entry).map_err(Ended::Refused)?;
         die(CrashPoint::BeforeOffsets)?;
         let group = topics
             .zip(&offsets)

@@ -31,7 +31,10 @@ pub struct Entry {
 
 #[derive(Clone, Debug)]
 enum Slot {
-    Data { entry: Entry, transaction: Option<u64> },
+    Data {
+        entry: Entry,
+        transaction: Option<u64>,
+    },
     /// Ends a transaction's part of this partition; occupies an offset, is never read.
     Marker,
 }
@@ -185,7 +188,9 @@ impl Log {
 
     /// Offset of the first record of a still open transaction, else the high watermark.
     pub fn last_stable_offset(&self, topic: &str, partition: i32) -> i64 {
-        let Some(slots) = self.partitions.get(&(topic.to_owned(), partition)) else { return 0 };
+        let Some(slots) = self.partitions.get(&(topic.to_owned(), partition)) else {
+            return 0;
+        };
         slots
             .iter()
             .position(|slot| match slot {
@@ -198,7 +203,12 @@ impl Log {
     }
 
     /// Committed records from `from` to the last stable offset, and the position after them.
-    pub fn read_committed(&self, topic: &str, partition: i32, from: i64) -> (Vec<(i64, Entry)>, i64) {
+    pub fn read_committed(
+        &self,
+        topic: &str,
+        partition: i32,
+        from: i64,
+    ) -> (Vec<(i64, Entry)>, i64) {
         let end = self.last_stable_offset(topic, partition).max(from);
         let Some(slots) = self.partitions.get(&(topic.to_owned(), partition)) else {
             return (Vec::new(), end);

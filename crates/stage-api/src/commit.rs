@@ -50,7 +50,9 @@ impl CommitRecord {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FoldFault {
     /// Written by a newer release.
-    #[error("commit record has format version {found}, this build reads up to {known}: upgrade this instance")]
+    #[error(
+        "commit record has format version {found}, this build reads up to {known}: upgrade this instance"
+    )]
     VersionAhead {
         /// Version found.
         found: u16,
@@ -105,13 +107,7 @@ pub const HELD_BACK_BYTES: usize = 64 << 20;
 impl Fold {
     /// Continues after `last`, the commit record the store already holds.
     pub fn after(last: Option<CommitRecord>) -> Self {
-        Self {
-            pending: Vec::new(),
-            pending_bytes: 0,
-            last,
-            spill_bytes: HELD_BACK_BYTES,
-            gaps: 0,
-        }
+        Self { pending: Vec::new(), pending_bytes: 0, last, spill_bytes: HELD_BACK_BYTES, gaps: 0 }
     }
 
     /// As [`Self::after`], with another bound for what is held back: for tests.

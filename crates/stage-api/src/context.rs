@@ -88,7 +88,9 @@ impl<S: Stage> Context<'_, '_, S> {
                 });
                 break;
             };
-            let Some(value) = self.decode(table.name(), &bytes) else { break };
+            let Some(value) = self.decode(table.name(), &bytes) else {
+                break;
+            };
             rows.push((key, value));
         }
         rows

@@ -137,8 +137,7 @@ impl<'s, S: Stage> Cycle<'s, S> {
     pub fn fire_timers(&mut self) -> usize {
         let mut fired = 0;
         while self.timers_fired < TIMERS_PER_CYCLE_MAX {
-            let Some((at, due)) =
-                timer::take_due(&mut self.overlay, self.timer_floor, self.now)
+            let Some((at, due)) = timer::take_due(&mut self.overlay, self.timer_floor, self.now)
             else {
                 break;
             };
@@ -149,10 +148,9 @@ impl<'s, S: Stage> Cycle<'s, S> {
                 Ok(payload) => {
                     self.apply(Input::Timer(payload), due.trace);
                 }
-                Err(error) => self.overlay.note_fault(StateFault::Corrupt {
-                    table: "timers",
-                    detail: error.to_string(),
-                }),
+                Err(error) => self
+                    .overlay
+                    .note_fault(StateFault::Corrupt { table: "timers", detail: error.to_string() }),
             }
         }
         fired
@@ -186,14 +184,6 @@ impl<'s, S: Stage> Cycle<'s, S> {
         let timer_floor = next_timer.map_or(self.now, |at| at.min(self.now));
         let writes = self.overlay.into_writes()?;
         let Collected { outputs, effects, counts } = self.collected;
-        Ok(Transition {
-            outputs,
-            writes,
-            effects,
-            counts,
-            now: self.now,
-            next_timer,
-            timer_floor,
-        })
+        Ok(Transition { outputs, writes, effects, counts, now: self.now, next_timer, timer_floor })
     }
 }

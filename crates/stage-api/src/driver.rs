@@ -119,13 +119,8 @@ impl<S: Stage> Driver<S> {
     ) -> Produced<S> {
         let offset = *self.offsets.get(topic).unwrap_or(&0);
         self.offsets.insert(topic.to_owned(), offset + 1);
-        let meta = RecordMeta {
-            topic,
-            partition: self.partition,
-            offset,
-            timestamp: self.now,
-            key: None,
-        };
+        let meta =
+            RecordMeta { topic, partition: self.partition, offset, timestamp: self.now, key: None };
         self.run(|cycle| vec![cycle.apply(Input::Record { record, meta }, trace)])
     }
 

@@ -6,18 +6,16 @@ use std::ops::{Bound, ControlFlow};
 /// Writes of one cycle: `None` deletes.
 pub type Writes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
+/// Takes (key, value) pairs in key order until it breaks.
+pub type Visit<'v> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'v;
+
 /// Committed state, as the host stores it.
 pub trait StateReader {
     /// The value under `key`.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, String>;
 
     /// Visits the entries with `from <= key < to` in key order until `visit` breaks.
-    fn scan(
-        &self,
-        from: &[u8],
-        to: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), String>;
+    fn scan(&self, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> Result<(), String>;
 }
 
 /// A plain ordered map is a state: the driver's and the simulator's.
@@ -26,12 +24,7 @@ impl StateReader for BTreeMap<Vec<u8>, Vec<u8>> {
         Ok(self.get(key).cloned())
     }
 
-    fn scan(
-        &self,
-        from: &[u8],
-        to: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), String> {
+    fn scan(&self, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> Result<(), String> {
         if from < to {
             for (key, value) in self.range::<[u8], _>((Bound::Included(from), Bound::Excluded(to)))
             {
@@ -51,7 +44,9 @@ pub enum StateFault {
     #[error("cannot read the state store: {0}")]
     Read(String),
     /// A newer release wrote this row: leave the group and stop.
-    #[error("table {table} holds format version {found}, this build reads up to {known}: upgrade this instance")]
+    #[error(
+        "table {table} holds format version {found}, this build reads up to {known}: upgrade this instance"
+    )]
     VersionAhead {
         /// Table name.
         table: &'static str,

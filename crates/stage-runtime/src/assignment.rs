@@ -67,12 +67,13 @@ pub(crate) fn open_task<S: Stage>(
     if !torn.is_empty() {
         metrics::counter!("sendplane_changelog_tears_total", "stage" => clients.names.stage)
             .increment(1);
-        tracing::error!(partition, keys = torn.len(),
-            "half of a transaction stands behind the last commit record: its keys are rewritten");
+        tracing::error!(
+            partition,
+            keys = torn.len(),
+            "half of a transaction stands behind the last commit record: its keys are rewritten"
+        );
     }
-    let applied = store
-        .get(&[0x00, 0x03])
-        .map_err(|detail| Error::Store { partition, detail })?;
+    let applied = store.get(&[0x00, 0x03]).map_err(|detail| Error::Store { partition, detail })?;
     Ok(Task {
         partition,
         txn_seq: last.as_ref().map_or(0, |last| last.txn_seq),

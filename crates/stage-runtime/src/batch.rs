@@ -1,6 +1,6 @@
 //! One group commit of one task: what is queued becomes a draft of a transaction.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use sendplane_domain::time::Timestamp;
@@ -121,8 +121,12 @@ pub(crate) fn take_turn<S: Stage>(
             Err(Failed::Error(error)) => return Err(error),
             Err(Failed::Quarantine { input, offset, fault }) => {
                 // The record's state changes are in the overlay already: start over without it.
-                tracing::error!(partition = task.partition, offset, detail = fault.detail,
-                    "output cannot be encoded: its input record is dead-lettered");
+                tracing::error!(
+                    partition = task.partition,
+                    offset,
+                    detail = fault.detail,
+                    "output cannot be encoded: its input record is dead-lettered"
+                );
                 task.quarantined.insert((input, offset), fault);
                 taken.put_back(task);
                 *budget = at_start;
@@ -154,16 +158,23 @@ fn try_turn<S: Stage>(
     budget: &mut Budget,
     taken: &mut Taken,
 ) -> Result<Turn<S>, Failed> {
-    let mut turn = TurnState {
-        outputs: Vec::new(),
-        dead: Vec::new(),
-        offsets: task.offsets.clone(),
-        inputs: 0,
-        hold: None,
-        oldest_input: None,
-    };
+    // The queues change while the cycle borrows the store.
     let mut queues = std::mem::take(&mut task.queues);
     let mut results = std::mem::take(&mut task.results);
+    let outcome = apply_all(env, task, &mut queues, &mut results, budget, taken);
+    (task.queues, task.results) = (queues, results);
+    outcome
+}
+
+fn apply_all<S: Stage>(
+    env: &Surroundings<'_, S>,
+    task: &Task<S>,
+    queues: &mut BTreeMap<InputClass, VecDeque<Fetched>>,
+    results: &mut VecDeque<Arrived<S>>,
+    budget: &mut Budget,
+    taken: &mut Taken,
+) -> Result<Turn<S>, Failed> {
+    let mut turn = TurnState::of(&task.offsets);
     let time = CycleTime {
         now: env.wall.max(task.last_now),
         partition: task.partition,
@@ -172,60 +183,28 @@ fn try_turn<S: Stage>(
         may_perform: env.may_perform,
     };
     let mut cycle = Cycle::open(env.stage, &task.store, &env.view.tables, time);
-    let mut dirty = task.fresh;
     for key in &task.torn {
         let committed = cycle.read(key);
         cycle.set_system(key.clone(), committed);
-        dirty = true;
     }
-    let applied_globals =
-        apply_globals(env, task.partition, &task.globals_applied, &mut cycle, budget, &mut turn);
-    let mut consumed = Vec::new();
-    let timers_due = task.next_timer.is_some_and(|at| at <= time.now);
-    let body = (|| -> Result<Option<Vec<i64>>, Failed> {
-        let applied_globals = applied_globals?;
-        // Records come first only in the code: a quarantine starts the turn over, and results
-        // cannot be taken back. Within a cycle the order of results and records is free.
-        if env.take_records {
-            let gate = task.feedback_marks.is_empty();
-            take_records(env, task.partition, &task.quarantined, gate, &mut queues, &mut cycle, budget, &mut turn, taken)?;
-        }
-        if timers_due {
-            let before = cycle.outputs().len();
-            let fired = guard(env, task.partition, "timer", 0, || cycle.fire_timers())?;
-            turn.inputs += fired;
-            encode_new(env, &cycle, before..cycle.outputs().len(), None, budget, &mut turn)?;
-        }
-        while let Some(arrived) = results.pop_front() {
-            let Arrived { result, trace, .. } = arrived.clone();
-            consumed.push(arrived);
-            let applied = guard(env, task.partition, "effect", 0, || {
-                cycle.apply(Input::Effect(result), trace)
-            })?;
-            turn.inputs += 1;
-            encode_new(env, &cycle, applied.outputs, None, budget, &mut turn)?;
-        }
-        Ok(applied_globals)
-    })();
-    let applied_globals = match body {
-        Ok(applied) => applied,
-        Err(failed) => {
-            drop(cycle);
-            (task.queues, task.results) = (queues, results);
-            return Err(failed);
-        }
-    };
-    dirty |= turn.inputs > 0;
-    if !dirty {
-        drop(cycle);
-        (task.queues, task.results) = (queues, results);
+    let globals_applied = apply_globals(env, task, &mut cycle, budget, &mut turn)?;
+    // Records before results: a quarantine starts the turn over, and results cannot be taken back.
+    // Within a cycle the order of results and records is free.
+    if env.take_records {
+        take_records(env, task, queues, &mut cycle, budget, &mut turn, taken)?;
+    }
+    if task.next_timer.is_some_and(|at| at <= time.now) {
+        let before = cycle.outputs().len();
+        turn.inputs += guard(task.partition, "timer", 0, || cycle.fire_timers())?;
+        encode_new(env, &cycle, before..cycle.outputs().len(), None, budget, &mut turn)?;
+    }
+    let consumed = take_results(env, task.partition, results, &mut cycle, budget, &mut turn)?;
+    if turn.inputs == 0 && !task.fresh && task.torn.is_empty() {
         return Ok(Turn { draft: None, hold: turn.hold });
     }
-    let finished = cycle.finish();
-    (task.queues, task.results) = (queues, results);
-    let transition = finished.map_err(|fault| {
-        Failed::Error(Error::State { partition: task.partition, fault })
-    })?;
+    let transition = cycle
+        .finish()
+        .map_err(|fault| Failed::Error(Error::State { partition: task.partition, fault }))?;
     let TurnState { outputs, dead, offsets, inputs, hold, oldest_input } = turn;
     let draft = Draft {
         partition: task.partition,
@@ -234,11 +213,32 @@ fn try_turn<S: Stage>(
         dead,
         offsets,
         inputs,
-        globals_applied: applied_globals,
+        globals_applied,
         oldest_input,
         consumed,
     };
     Ok(Turn { draft: Some(draft), hold })
+}
+
+/// Applies the results that have arrived and returns them: if the transaction fails they are given
+/// again.
+fn take_results<S: Stage>(
+    env: &Surroundings<'_, S>,
+    partition: i32,
+    results: &mut VecDeque<Arrived<S>>,
+    cycle: &mut Cycle<'_, S>,
+    budget: &mut Budget,
+    turn: &mut TurnState,
+) -> Result<Vec<Arrived<S>>, Failed> {
+    let mut consumed = Vec::new();
+    while let Some(arrived) = results.pop_front() {
+        let Arrived { result, trace, .. } = arrived.clone();
+        consumed.push(arrived);
+        let applied = guard(partition, "effect", 0, || cycle.apply(Input::Effect(result), trace))?;
+        turn.inputs += 1;
+        encode_new(env, cycle, applied.outputs, None, budget, turn)?;
+    }
+    Ok(consumed)
 }
 
 struct TurnState {
@@ -250,23 +250,35 @@ struct TurnState {
     oldest_input: Option<Timestamp>,
 }
 
+impl TurnState {
+    fn of(offsets: &[i64]) -> Self {
+        Self {
+            outputs: Vec::new(),
+            dead: Vec::new(),
+            offsets: offsets.to_vec(),
+            inputs: 0,
+            hold: None,
+            oldest_input: None,
+        }
+    }
+}
+
 /// Tells the stage what changed in the global tables since this task last looked.
 fn apply_globals<S: Stage>(
     env: &Surroundings<'_, S>,
-    partition: i32,
-    applied: &Option<Vec<i64>>,
+    task: &Task<S>,
     cycle: &mut Cycle<'_, S>,
     budget: &mut Budget,
     turn: &mut TurnState,
 ) -> Result<Option<Vec<i64>>, Failed> {
-    if applied.as_ref() == Some(&env.view.ends) {
+    let applied = task.globals_applied.as_ref();
+    if applied == Some(&env.view.ends) {
         return Ok(None);
     }
     // A task without a mark has no state that an old change could concern.
-    let changes =
-        applied.as_ref().map_or_else(Vec::new, |applied| env.view.changes_after(applied));
+    let changes = applied.map_or_else(Vec::new, |applied| env.view.changes_after(applied));
     for change in &changes {
-        let result = guard(env, partition, "control", 0, || {
+        let result = guard(task.partition, "control", 0, || {
             cycle.apply(Input::Control(change.clone()), TraceContext::default())
         })?;
         encode_new(env, cycle, result.outputs, None, budget, turn)?;
@@ -279,30 +291,27 @@ fn apply_globals<S: Stage>(
     Ok(Some(env.view.ends.clone()))
 }
 
-#[expect(clippy::too_many_arguments, reason = "one caller; the pieces are borrowed from the task")]
 fn take_records<S: Stage>(
     env: &Surroundings<'_, S>,
-    partition: i32,
-    quarantined: &std::collections::BTreeMap<(usize, i64), DeadLetter>,
-    feedback_applied: bool,
-    queues: &mut std::collections::BTreeMap<InputClass, VecDeque<Fetched>>,
+    task: &Task<S>,
+    queues: &mut BTreeMap<InputClass, VecDeque<Fetched>>,
     cycle: &mut Cycle<'_, S>,
     budget: &mut Budget,
     turn: &mut TurnState,
     taken: &mut Taken,
 ) -> Result<(), Failed> {
     for (class, queue) in queues.iter_mut() {
-        if *class != InputClass::Feedback && !feedback_applied {
+        if *class != InputClass::Feedback && !task.feedback_marks.is_empty() {
             continue;
         }
         while !budget.exhausted() {
             let Some(record) = queue.pop_front() else { break };
-            match take_record(env, partition, quarantined, &record, cycle, budget, turn) {
+            match take_record(env, task, &record, cycle, budget, turn) {
                 Ok(None) => {
                     turn.offsets[record.input] = record.offset + 1;
                     turn.inputs += 1;
-                    turn.oldest_input =
-                        Some(turn.oldest_input.map_or(record.timestamp, |t| t.min(record.timestamp)));
+                    let oldest = turn.oldest_input.unwrap_or(record.timestamp);
+                    turn.oldest_input = Some(oldest.min(record.timestamp));
                     taken.0.push((*class, record));
                 }
                 Ok(Some(hold)) => {
@@ -322,8 +331,7 @@ fn take_records<S: Stage>(
 
 fn take_record<S: Stage>(
     env: &Surroundings<'_, S>,
-    partition: i32,
-    quarantined: &std::collections::BTreeMap<(usize, i64), DeadLetter>,
+    task: &Task<S>,
     record: &Fetched,
     cycle: &mut Cycle<'_, S>,
     budget: &mut Budget,
@@ -335,7 +343,7 @@ fn take_record<S: Stage>(
         turn.dead.push(DeadRecord { record: record.clone(), fault });
         Ok(None)
     };
-    if let Some(fault) = quarantined.get(&(record.input, record.offset)) {
+    if let Some(fault) = task.quarantined.get(&(record.input, record.offset)) {
         return bury(fault.clone(), budget);
     }
     if let Some(fault) = refused_unseen(env, input.topic, input.value_bytes_max, record) {
@@ -365,17 +373,13 @@ fn take_record<S: Stage>(
         key: record.key.clone().and_then(|key| String::from_utf8(key).ok()),
     };
     let trace = trace_of(&record.headers);
-    let Applied { dead_letter, outputs } = guard(env, partition, input.topic, record.offset, || {
-        cycle.apply(Input::Record { record: decoded, meta }, trace)
-    })?;
+    let Applied { dead_letter, outputs } =
+        guard(task.partition, input.topic, record.offset, || {
+            cycle.apply(Input::Record { record: decoded, meta }, trace)
+        })?;
     encode_new(env, cycle, outputs, Some(record), budget, turn)?;
-    match dead_letter {
-        Some(fault) => {
-            turn.dead.push(DeadRecord { record: record.clone(), fault });
-            Ok(None)
-        }
-        None => Ok(None),
-    }
+    turn.dead.extend(dead_letter.map(|fault| DeadRecord { record: record.clone(), fault }));
+    Ok(None)
 }
 
 /// Reasons that need no decoding.
@@ -400,8 +404,7 @@ fn refused_unseen<S: Stage>(
 }
 
 /// Runs a handler; a panic is a stop that names its input.
-fn guard<S: Stage, R>(
-    _env: &Surroundings<'_, S>,
+fn guard<R>(
     partition: i32,
     topic: &str,
     offset: i64,

@@ -218,17 +218,13 @@ impl ProducerContext for ProducerEvents {
                     KafkaTimestamp::LogAppendTime(millis) => Some(Timestamp::from_millis(millis)),
                     KafkaTimestamp::NotAvailable | KafkaTimestamp::CreateTime(_) => None,
                 };
-                let delivery =
-                    CommitDelivery { task: opaque, offset: message.offset(), appended };
+                let delivery = CommitDelivery { task: opaque, offset: message.offset(), appended };
                 self.commits.lock().unwrap_or_else(PoisonError::into_inner).push(delivery);
             }
             Ok(_) => {}
             Err((error, message)) => {
                 let text = format!("{error} (topic {})", message.topic());
-                self.undelivered
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .get_or_insert(text);
+                self.undelivered.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(text);
             }
         }
     }

@@ -70,12 +70,8 @@ pub struct EffectSink<S: Stage> {
 impl<S: Stage> EffectSink<S> {
     /// Returns the result to the task.
     pub fn settle(self, result: S::EffectResult) {
-        let arrived = Arrived {
-            partition: self.partition,
-            epoch: self.epoch,
-            result,
-            trace: self.trace,
-        };
+        let arrived =
+            Arrived { partition: self.partition, epoch: self.epoch, result, trace: self.trace };
         // The thread may be gone; then nobody owns the task here any more.
         let _ = self.results.send(arrived);
         drop(self.running);

@@ -29,7 +29,9 @@ pub enum Error {
         source: KafkaError,
     },
     /// Another process uses this transactional id.
-    #[error("transactional id {transactional_id} was taken over: another process runs with the same instance-id; give every instance its own")]
+    #[error(
+        "transactional id {transactional_id} was taken over: another process runs with the same instance-id; give every instance its own"
+    )]
     Fenced {
         /// The id.
         transactional_id: String,
@@ -38,7 +40,9 @@ pub enum Error {
     #[error("a record of the transaction was not delivered: {0}")]
     Undelivered(String),
     /// A topic is not there, or its brokers are not.
-    #[error("topic {0} cannot be used: create it with `sendplane topics apply`, or wait for its brokers")]
+    #[error(
+        "topic {0} cannot be used: create it with `sendplane topics apply`, or wait for its brokers"
+    )]
     MissingTopic(String),
     /// A deadline passed.
     #[error("{doing} took longer than {seconds} s")]
@@ -73,7 +77,9 @@ pub enum Error {
         fault: FoldFault,
     },
     /// Changelog and group offsets disagree.
-    #[error("partition {partition}: changelog ends at transaction {changelog}, the group's offsets at {offsets}")]
+    #[error(
+        "partition {partition}: changelog ends at transaction {changelog}, the group's offsets at {offsets}"
+    )]
     SequenceMismatch {
         /// Partition of the task.
         partition: i32,
@@ -86,7 +92,9 @@ pub enum Error {
     #[error("{0}")]
     Unsafe(String),
     /// A handler panicked.
-    #[error("handler panicked at {topic}/{partition}/{offset}: {message}; to go on without this record add it to `quarantine`")]
+    #[error(
+        "handler panicked at {topic}/{partition}/{offset}: {message}; to go on without this record add it to `quarantine`"
+    )]
     HandlerPanicked {
         /// Topic of the input, or `timer`, `effect`, `control`.
         topic: String,

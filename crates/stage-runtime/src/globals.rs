@@ -154,7 +154,9 @@ struct Held {
 
 impl<S: Stage> Follower<S> {
     fn run(mut self, inbox: &mpsc::Receiver<mpsc::Sender<()>>) {
-        let Some(first_ends) = self.begin(inbox) else { return };
+        let Some(first_ends) = self.begin(inbox) else {
+            return;
+        };
         let (reply, _first) = mpsc::channel();
         self.waiting.push((first_ends, reply));
         loop {
@@ -221,9 +223,10 @@ impl<S: Stage> Follower<S> {
         }
         let deadline = Deadline::after(TICK);
         while !deadline.passed() && self.held.is_none() {
-            let polled = self.consumer.poll(deadline.remaining()).map(|polled| {
-                polled.map(|message| owned::<S>(&message))
-            });
+            let polled = self
+                .consumer
+                .poll(deadline.remaining())
+                .map(|polled| polled.map(|message| owned::<S>(&message)));
             match polled {
                 Some(Ok(Some(record))) => self.take(record),
                 Some(Ok(None)) | None => {}
@@ -264,8 +267,13 @@ impl<S: Stage> Follower<S> {
                 // There is no owner to dead-letter it: the row keeps its previous value.
                 metrics::counter!("sendplane_global_records_rejected_total", "topic" => topic)
                     .increment(1);
-                tracing::error!(topic, offset = record.offset, code = fault.code,
-                    detail = fault.detail, "global record cannot be used");
+                tracing::error!(
+                    topic,
+                    offset = record.offset,
+                    code = fault.code,
+                    detail = fault.detail,
+                    "global record cannot be used"
+                );
             }
             Err(Undecoded::Later(reason)) => {
                 self.health.obstruct("global-schema", reason);
@@ -279,7 +287,9 @@ impl<S: Stage> Follower<S> {
         if self.held.is_some() {
             return;
         }
-        let Ok(positions) = self.consumer.position() else { return };
+        let Ok(positions) = self.consumer.position() else {
+            return;
+        };
         let mut view = View::clone(&self.view.load());
         let mut moved = false;
         for (index, topic) in S::Globals::topics().iter().enumerate() {
@@ -298,7 +308,8 @@ impl<S: Stage> Follower<S> {
 
     fn answer(&mut self) {
         let ends = self.view.load().ends.clone();
-        let reached = |targets: &[i64]| targets.iter().zip(&ends).all(|(target, end)| end >= target);
+        let reached =
+            |targets: &[i64]| targets.iter().zip(&ends).all(|(target, end)| end >= target);
         let before = self.waiting.len();
         self.waiting.retain(|(targets, reply)| {
             let done = reached(targets);

@@ -79,7 +79,9 @@ impl Lanes {
         for (class, reader) in &self.readers {
             let mut room = room(*class);
             while limit > 0 && room > 0 {
-                let Some(record) = self.poll(reader, Duration::ZERO)? else { break };
+                let Some(record) = self.poll(reader, Duration::ZERO)? else {
+                    break;
+                };
                 sink(*class, record);
                 limit -= 1;
                 room -= 1;

@@ -56,6 +56,9 @@ pub(crate) struct CommittedOffset {
     pub metadata: String,
 }
 
+/// By partition, per input: what the group has committed.
+type Committed = BTreeMap<i32, Vec<Option<CommittedOffset>>>;
+
 /// Restores `stores` from their changelog partitions. `keep_going` is asked often; when it says
 /// no, the result is `None`.
 pub(crate) fn restore(
@@ -118,7 +121,7 @@ fn stable_offsets(
     clients: &Clients<'_>,
     partitions: &[i32],
     keep_going: &mut dyn FnMut() -> bool,
-) -> Result<Option<BTreeMap<i32, Vec<Option<CommittedOffset>>>>, Error> {
+) -> Result<Option<Committed>, Error> {
     let deadline = Deadline::after(clients.config.transaction_timeout + STABLE_MARGIN);
     loop {
         if !keep_going() {
@@ -135,10 +138,7 @@ fn stable_offsets(
     }
 }
 
-fn try_stable_offsets(
-    clients: &Clients<'_>,
-    partitions: &[i32],
-) -> Result<BTreeMap<i32, Vec<Option<CommittedOffset>>>, Error> {
+fn try_stable_offsets(clients: &Clients<'_>, partitions: &[i32]) -> Result<Committed, Error> {
     let mut wanted = TopicPartitionList::new();
     for input in clients.inputs {
         for partition in partitions {
@@ -241,11 +241,7 @@ fn read_changelogs(
 
 /// How far the reader's positions are from the ends. Positions, unlike records, also pass control
 /// records, so an aborted or committed transaction at the very end does not leave a rest.
-fn remaining(
-    reader: &BaseConsumer,
-    changelog: &str,
-    folding: &[Folding],
-) -> Result<i64, Error> {
+fn remaining(reader: &BaseConsumer, changelog: &str, folding: &[Folding]) -> Result<i64, Error> {
     let positions = reader.position().map_err(Error::kafka("read restore position"))?;
     let mut left = 0;
     for one in folding {
@@ -441,7 +437,11 @@ mod tests {
     #[test]
     fn what_is_missing_is_never_read_as_zero() {
         let both = || Some(last(&[("a", 5), ("b", 9)]));
-        refused(judge(both(), [at(5, "7"), None], [0, 0]), Recovery::Stop, "set the group's offset to 9");
+        refused(
+            judge(both(), [at(5, "7"), None], [0, 0]),
+            Recovery::Stop,
+            "set the group's offset to 9",
+        );
         refused(judge(None, [at(5, "7"), None], [0, 0]), Recovery::Stop, "state is lost");
         let gone = judge(both(), [at(5, "7"), at(9, "7")], [0, 10]);
         refused(gone, Recovery::Stop, "unread records were deleted");

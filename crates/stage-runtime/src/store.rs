@@ -3,7 +3,6 @@
 //! A single column family makes every batch atomic. The write-ahead log is on and not synced: it
 //! survives the process, and Kafka is what survives the machine.
 
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,7 +11,7 @@ use rocksdb::{
     WriteBatch, WriteBufferManager,
 };
 use sendplane_stage_api::commit::{COMMIT_KEY, CommitRecord};
-use sendplane_stage_api::overlay::{StateReader, Writes};
+use sendplane_stage_api::overlay::{StateReader, Visit, Writes};
 use sendplane_stage_api::table::{TableValue, decode_value, encode_value};
 use serde::{Deserialize, Serialize};
 
@@ -50,11 +49,7 @@ impl Stores {
             false,
             cache.clone(),
         );
-        Self {
-            dir: config.state_dir.join(stage),
-            cache,
-            write_buffers: Arc::new(write_buffers),
-        }
+        Self { dir: config.state_dir.join(stage), cache, write_buffers: Arc::new(write_buffers) }
     }
 
     /// Opens, or creates, the store of `partition`. An incomplete store is wiped: it is a cache of
@@ -118,7 +113,8 @@ impl Store {
 
     /// Where the store stands; `None` for an empty one.
     pub fn position(&self) -> Result<Option<Position>, Error> {
-        let Some(bytes) = self.db.get(POSITION_KEY).map_err(|error| failed(self.partition, &error))?
+        let Some(bytes) =
+            self.db.get(POSITION_KEY).map_err(|error| failed(self.partition, &error))?
         else {
             return Ok(None);
         };
@@ -189,12 +185,7 @@ impl StateReader for Store {
         self.db.get(key).map_err(|error| error.to_string())
     }
 
-    fn scan(
-        &self,
-        from: &[u8],
-        to: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), String> {
+    fn scan(&self, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> Result<(), String> {
         if from >= to {
             return Ok(());
         }
@@ -220,6 +211,7 @@ fn failed(partition: i32, error: &impl ToString) -> Error {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::ops::ControlFlow;
 
     use sendplane_domain::time::Timestamp;
     use sendplane_stage_api::commit::Batch;
@@ -266,11 +258,8 @@ mod tests {
     fn a_half_restored_store_is_wiped() {
         let dir = tempfile::tempdir().expect("temp dir");
         let store = stores(dir.path()).open(0).expect("opens");
-        let spilled = Batch {
-            writes: vec![(vec![1, 0, 1], Some(vec![7]))],
-            commit: None,
-            next_offset: 10,
-        };
+        let spilled =
+            Batch { writes: vec![(vec![1, 0, 1], Some(vec![7]))], commit: None, next_offset: 10 };
         store.apply_folded(&spilled).expect("writes");
         drop(store);
         let store = stores(dir.path()).open(0).expect("opens");

@@ -251,10 +251,7 @@ impl<S: Stage> StageThread<S> {
         Ok(())
     }
 
-    fn restore_into_tasks(
-        &mut self,
-        stores: Vec<(i32, crate::store::Store)>,
-    ) -> Result<(), Error> {
+    fn restore_into_tasks(&mut self, stores: Vec<(i32, crate::store::Store)>) -> Result<(), Error> {
         let shared = self.shared.clone();
         let obstacle = self.obstacle("restore");
         shared.health.obstruct(obstacle.clone(), format!("restoring {} tasks", stores.len()));
@@ -278,8 +275,11 @@ impl<S: Stage> StageThread<S> {
             return Ok(());
         };
         for one in restored {
-            tracing::info!(partition = one.partition,
-                txn_seq = one.last.as_ref().map_or(0, |last| last.txn_seq), "restored");
+            tracing::info!(
+                partition = one.partition,
+                txn_seq = one.last.as_ref().map_or(0, |last| last.txn_seq),
+                "restored"
+            );
             let task = assignment::open_task(&clients, one, self.epoch)?;
             self.tasks.insert(task.partition, task);
         }
@@ -486,7 +486,9 @@ impl<S: Stage> StageThread<S> {
         let mut drafts = Vec::new();
         let mut catch_up = false;
         for partition in self.turn_order() {
-            let Some(task) = self.tasks.get_mut(&partition) else { continue };
+            let Some(task) = self.tasks.get_mut(&partition) else {
+                continue;
+            };
             if budget.exhausted() {
                 break;
             }
@@ -552,11 +554,7 @@ impl<S: Stage> StageThread<S> {
         }
     }
 
-    fn commit(
-        &mut self,
-        drafts: Vec<Draft<S>>,
-        started: std::time::Instant,
-    ) -> Result<(), Error> {
+    fn commit(&mut self, drafts: Vec<Draft<S>>, started: std::time::Instant) -> Result<(), Error> {
         if let Some(producer) = &mut self.producer
             && let Some(reason) = producer.suspect()
         {
@@ -598,9 +596,12 @@ impl<S: Stage> StageThread<S> {
                     shared.partitions,
                 );
                 let mut headers = batch::trace_headers(trace);
-                headers.extend(encoded.headers.iter().map(|(name, value)| {
-                    (name.clone(), Some(value.clone().into_bytes()))
-                }));
+                headers.extend(
+                    encoded
+                        .headers
+                        .iter()
+                        .map(|(name, value)| (name.clone(), Some(value.clone().into_bytes()))),
+                );
                 producer.send(&Outgoing {
                     topic: encoded.topic,
                     partition,
@@ -628,8 +629,7 @@ impl<S: Stage> StageThread<S> {
             }
             let count = draft.transition.writes.len() as u32;
             let now = draft.transition.now;
-            let commit =
-                task.next_commit(topics(), count, now, shared.partitions, &draft.offsets);
+            let commit = task.next_commit(topics(), count, now, shared.partitions, &draft.offsets);
             let value = commit.encode();
             self.send_changelog(draft.partition, &COMMIT_KEY, Some(&value), number + 1)?;
             commits.push(commit);
@@ -739,10 +739,7 @@ impl<S: Stage> StageThread<S> {
     }
 }
 
-type Kept<S> = (
-    std::collections::VecDeque<Arrived<S>>,
-    Arc<std::sync::atomic::AtomicUsize>,
-);
+type Kept<S> = (std::collections::VecDeque<Arrived<S>>, Arc<std::sync::atomic::AtomicUsize>);
 
 fn count(
     stage: &'static str,

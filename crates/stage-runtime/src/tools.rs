@@ -120,10 +120,7 @@ impl Tools {
     }
 
     /// Compares each plan with the cluster; changes nothing.
-    pub fn compare_topics(
-        &self,
-        plans: &[TopicPlan],
-    ) -> Result<Vec<(String, TopicState)>, Error> {
+    pub fn compare_topics(&self, plans: &[TopicPlan]) -> Result<Vec<(String, TopicState)>, Error> {
         let present = self.topics()?;
         let existing: Vec<&str> = plans
             .iter()
@@ -154,9 +151,8 @@ impl Tools {
         if missing.is_empty() {
             return Ok(states);
         }
-        let options = AdminOptions::new()
-            .operation_timeout(Some(ADMIN_MAX))
-            .request_timeout(Some(ADMIN_MAX));
+        let options =
+            AdminOptions::new().operation_timeout(Some(ADMIN_MAX)).request_timeout(Some(ADMIN_MAX));
         let created = wait_for(self.admin()?.create_topics(&missing, &options))?
             .map_err(Error::kafka("create topics"))?;
         for result in created {
@@ -196,8 +192,7 @@ impl Tools {
             .create()
             .map_err(Error::kafka("create producer"))?;
         let counts = producer_counts(&producer)?;
-        let count =
-            *counts.get(topic).ok_or_else(|| Error::MissingTopic(topic.to_owned()))?;
+        let count = *counts.get(topic).ok_or_else(|| Error::MissingTopic(topic.to_owned()))?;
         wait_for(async {
             let mut running = Vec::new();
             for (key, value, headers) in records {
@@ -273,9 +268,8 @@ impl Tools {
             .map_err(Error::kafka("describe topics"))?;
         let mut settings = BTreeMap::new();
         for (topic, answer) in topics.iter().zip(answers) {
-            let answer = answer
-                .map_err(KafkaError::AdminOp)
-                .map_err(Error::kafka("describe topics"))?;
+            let answer =
+                answer.map_err(KafkaError::AdminOp).map_err(Error::kafka("describe topics"))?;
             let entries = answer
                 .entries
                 .into_iter()
@@ -291,9 +285,9 @@ impl Tools {
         let deadline = Deadline::after(ADMIN_MAX);
         loop {
             let present = self.topics()?;
-            let hidden = states.iter().find(|(name, state)| {
-                *state == TopicState::Created && !present.contains_key(name)
-            });
+            let hidden = states
+                .iter()
+                .find(|(name, state)| *state == TopicState::Created && !present.contains_key(name));
             match hidden {
                 None => return Ok(()),
                 Some((name, _)) if deadline.passed() => {
@@ -364,7 +358,9 @@ impl AckProducer {
     }
 
     fn replace_if_fatal(&self, failed: &Arc<FutureProducer>) {
-        let Some((code, reason)) = failed.client().fatal_error() else { return };
+        let Some((code, reason)) = failed.client().fatal_error() else {
+            return;
+        };
         tracing::error!(%code, reason, "producer failed for good, a new one takes its place");
         match self.settings.create::<FutureProducer>() {
             // Only the first of several failed publishes replaces it.
@@ -394,10 +390,11 @@ fn record<'r>(
     headers: &RecordHeaders,
     partition: i32,
 ) -> FutureRecord<'r, [u8], [u8]> {
-    let owned = headers.iter().fold(
-        OwnedHeaders::new_with_capacity(headers.len()),
-        |owned, (key, value)| owned.insert(Header { key, value: Some(value) }),
-    );
+    let owned = headers
+        .iter()
+        .fold(OwnedHeaders::new_with_capacity(headers.len()), |owned, (key, value)| {
+            owned.insert(Header { key, value: Some(value) })
+        });
     let mut record = FutureRecord::to(topic).key(key).headers(owned).partition(partition);
     record.payload = value;
     record
@@ -462,8 +459,7 @@ fn assign(
     let mut assignment = TopicPartitionList::new();
     let mut ends = BTreeMap::new();
     for topic in query.topics {
-        let count =
-            *counts.get(*topic).ok_or_else(|| Error::MissingTopic((*topic).to_owned()))?;
+        let count = *counts.get(*topic).ok_or_else(|| Error::MissingTopic((*topic).to_owned()))?;
         for partition in 0..count as i32 {
             if query.partition.is_some_and(|only| only != partition) {
                 continue;

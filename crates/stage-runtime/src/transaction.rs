@@ -28,8 +28,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(30);
 const OFFSETS_MAX: Duration = Duration::from_secs(30);
 
 /// How librdkafka says that a newer epoch of our transactional id exists.
-const FENCED: [RDKafkaErrorCode; 2] =
-    [RDKafkaErrorCode::Fenced, RDKafkaErrorCode::ProducerFenced];
+const FENCED: [RDKafkaErrorCode; 2] = [RDKafkaErrorCode::Fenced, RDKafkaErrorCode::ProducerFenced];
 
 /// A record to produce, borrowed.
 #[derive(Clone, Copy, Debug)]
@@ -85,7 +84,9 @@ impl TransactionalProducer {
                 {
                     tracing::debug!(error = %error.string(), "init_transactions is repeated");
                 }
-                Err(source) => return Err(Error::Kafka { doing: "init_transactions", source }),
+                Err(source) => {
+                    return Err(Error::Kafka { doing: "init_transactions", source });
+                }
             }
         }
         Ok(Self {

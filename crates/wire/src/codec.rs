@@ -41,12 +41,7 @@ impl<R: AvroRecord> Encoder<R> {
         let writer = GenericDatumWriter::builder(R::schema())
             .build()
             .expect("a compiled-in schema resolves, a test proves it for each of them");
-        Self {
-            topic,
-            id,
-            writer,
-            record: PhantomData,
-        }
+        Self { topic, id, writer, record: PhantomData }
     }
 
     /// The topic these values are for.
@@ -89,14 +84,7 @@ impl<R: AvroRecord> Decoder<R> {
             .build()
             .expect("a compiled-in schema resolves, a test proves it for each of them");
         let foreign = RwLock::default();
-        Self {
-            topic,
-            own_id,
-            own,
-            source,
-            foreign,
-            record: PhantomData,
-        }
+        Self { topic, own_id, own, source, foreign, record: PhantomData }
     }
 
     /// The topic these values come from.
@@ -113,9 +101,7 @@ impl<R: AvroRecord> Decoder<R> {
         })?;
         let mut datum = Datum(datum);
         let record = if Some(id) == self.own_id {
-            self.own
-                .read_deser(&mut datum)
-                .map_err(DecodeError::undecodable)?
+            self.own.read_deser(&mut datum).map_err(DecodeError::undecodable)?
         } else {
             let writer = self.writer_schema(id)?;
             decode_foreign(&writer, &mut datum)?
@@ -129,12 +115,7 @@ impl<R: AvroRecord> Decoder<R> {
     /// The schema of `id`, if records written with it can become an `R`. The judgement is kept;
     /// faults of the registry are not, so that they can pass.
     fn writer_schema(&self, id: u32) -> Foreign {
-        let known = self
-            .foreign
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&id)
-            .cloned();
+        let known = self.foreign.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
         if let Some(known) = known {
             return known;
         }

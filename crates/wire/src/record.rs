@@ -55,11 +55,8 @@ macro_rules! avro_record {
     ($record:ident, $file:literal) => {
         impl crate::record::AvroRecord for $record {
             const NAME: &'static str = stringify!($record);
-            const SCHEMA_JSON: &'static str = include_str!(concat!(
-                env!("CARGO_MANIFEST_DIR"),
-                "/../../schemas/",
-                $file
-            ));
+            const SCHEMA_JSON: &'static str =
+                include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../schemas/", $file));
 
             fn schema() -> &'static apache_avro::Schema {
                 static SCHEMA: std::sync::LazyLock<apache_avro::Schema> =

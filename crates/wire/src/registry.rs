@@ -51,10 +51,7 @@ impl Subject {
     }
 
     const fn public(self) -> Self {
-        Self {
-            compatibility: Compatibility::FullTransitive,
-            ..self
-        }
+        Self { compatibility: Compatibility::FullTransitive, ..self }
     }
 
     /// The subject's name: Confluent's TopicNameStrategy.

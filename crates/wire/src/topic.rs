@@ -197,18 +197,11 @@ impl TopicSpec {
     }
 
     const fn dead_letters(name: &'static str) -> Self {
-        Self {
-            kind: Kind::DeadLetter,
-            retention: Some(LONG_RETENTION),
-            ..Self::work(name)
-        }
+        Self { kind: Kind::DeadLetter, retention: Some(LONG_RETENTION), ..Self::work(name) }
     }
 
     const fn large(self) -> Self {
-        Self {
-            message_bytes_max: Some(WEBHOOK_BYTES_MAX),
-            ..self
-        }
+        Self { message_bytes_max: Some(WEBHOOK_BYTES_MAX), ..self }
     }
 
     /// Partition count, given the shared one.
@@ -235,14 +228,8 @@ impl TopicSpec {
         ];
         let millis = |span: Duration| span.as_millis().to_string();
         configs.extend(self.retention.map(|span| ("retention.ms", millis(span))));
-        configs.extend(
-            self.compaction_lag_min
-                .map(|span| ("min.compaction.lag.ms", millis(span))),
-        );
-        configs.extend(
-            self.message_bytes_max
-                .map(|max| ("max.message.bytes", max.to_string())),
-        );
+        configs.extend(self.compaction_lag_min.map(|span| ("min.compaction.lag.ms", millis(span))));
+        configs.extend(self.message_bytes_max.map(|max| ("max.message.bytes", max.to_string())));
         configs
     }
 }
@@ -262,10 +249,7 @@ pub const TOPICS: &[TopicSpec] = &[
     TopicSpec::work(DISPATCH_TRANSACTIONAL),
     TopicSpec::work(DISPATCH_BULK),
     TopicSpec::work(ATTEMPTS),
-    TopicSpec {
-        retention: Some(LONG_RETENTION),
-        ..TopicSpec::work(OUTCOMES)
-    },
+    TopicSpec { retention: Some(LONG_RETENTION), ..TopicSpec::work(OUTCOMES) },
     TopicSpec::global(TENANTS),
     TopicSpec::global(TEMPLATES),
     TopicSpec::changelog(CHANGELOG_INGEST),

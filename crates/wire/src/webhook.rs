@@ -53,10 +53,7 @@ pub fn parse(body: &[u8]) -> Result<Vec<Item>, BodyFault> {
         Some("whatsapp_business_account") | None => {}
         Some(other) => return Err(BodyFault::ForeignObject(fields::short(other))),
     }
-    let entries = body
-        .get("entry")
-        .and_then(Value::as_array)
-        .ok_or(BodyFault::NoEntries)?;
+    let entries = body.get("entry").and_then(Value::as_array).ok_or(BodyFault::NoEntries)?;
     let mut items = Vec::new();
     for (index, entry) in entries.iter().enumerate() {
         change::read_entry(entry, &format!("/entry/{index}"), &mut items);

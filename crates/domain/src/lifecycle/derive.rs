@@ -59,20 +59,15 @@ impl MessageFacts {
     }
 
     pub(super) fn ground(&self) -> Ground<'_> {
-        let alive = self
-            .provider_messages
-            .iter()
-            .filter(|(_, message)| self.is_alive(message))
-            .max_by_key(|(wamid_hash, message)| (message.progress(), message.attempt, *wamid_hash));
+        let alive =
+            self.provider_messages.iter().filter(|(_, message)| self.is_alive(message)).max_by_key(
+                |(wamid_hash, message)| (message.progress(), message.attempt, *wamid_hash),
+            );
         if let Some((wamid_hash, message)) = alive {
             return Ground::Provider(wamid_hash, message);
         }
         let end = self.ground_without_life();
-        if ends_without_delivery(self.state_of(end)) {
-            self.doubt().unwrap_or(end)
-        } else {
-            end
-        }
+        if ends_without_delivery(self.state_of(end)) { self.doubt().unwrap_or(end) } else { end }
     }
 
     /// Steps 3 to 6: no wamid is alive.
@@ -83,9 +78,7 @@ impl MessageFacts {
             (Some((wamid_hash, message)), _) => Ground::Provider(wamid_hash, message),
             (None, Some((number, attempt))) => Ground::Attempt(number, attempt),
             (None, None) => {
-                return self
-                    .standing_decision()
-                    .map_or(Ground::Admission, Ground::Decision);
+                return self.standing_decision().map_or(Ground::Admission, Ground::Decision);
             }
         };
         if is_unproven(self.state_of(end)) {
@@ -152,9 +145,7 @@ impl MessageFacts {
         let lives = self.admitted_at.is_some()
             || !self.attempts.is_empty()
             || !self.provider_messages.is_empty();
-        self.decision
-            .as_ref()
-            .filter(|decision| !(lives && decision.verdict.is_refusal()))
+        self.decision.as_ref().filter(|decision| !(lives && decision.verdict.is_refusal()))
     }
 
     /// How the current attempt ended at the provider. A wamid whose attempt is unknown counts as
@@ -174,14 +165,9 @@ impl MessageFacts {
             .values()
             .find(|message| message.progress() == Progress::Accepted && self.is_overdue(message));
         if let Some(message) = silent {
-            let attempt = message
-                .attempt
-                .and_then(|number| self.attempts.get(&number));
+            let attempt = message.attempt.and_then(|number| self.attempts.get(&number));
             let since = attempt.map(|attempt| attempt.event_at);
-            return Some(Ground::Doubt {
-                attempt: message.attempt,
-                since,
-            });
+            return Some(Ground::Doubt { attempt: message.attempt, since });
         }
         let current = self.current_attempt();
         let is_answered = |number| {
@@ -209,8 +195,7 @@ impl MessageFacts {
 
     pub(super) fn is_overdue(&self, message: &ProviderMessage) -> bool {
         let attempt = message.attempt.or(self.current_attempt()).unwrap_or(0);
-        self.status_deadline_attempt
-            .is_some_and(|passed| attempt <= passed)
+        self.status_deadline_attempt.is_some_and(|passed| attempt <= passed)
     }
 
     fn is_held(&self, wamid_hash: &KeyedHash) -> bool {
@@ -224,9 +209,7 @@ impl MessageFacts {
             | AttemptEvent::Refused { .. }
             | AttemptEvent::Accepted { .. } => false,
         };
-        self.attempts
-            .values()
-            .any(|attempt| is_hold(&attempt.event))
+        self.attempts.values().any(|attempt| is_hold(&attempt.event))
     }
 }
 
@@ -250,10 +233,7 @@ impl ProviderMessage {
 
 /// Whether the state leaves open what reached the recipient, by the current attempt's own account.
 fn is_unproven(state: MessageState) -> bool {
-    matches!(
-        state,
-        MessageState::Submitting | MessageState::InDoubt | MessageState::OutcomeUnknown
-    )
+    matches!(state, MessageState::Submitting | MessageState::InDoubt | MessageState::OutcomeUnknown)
 }
 
 /// Whether the state claims that the recipient did not get the message.

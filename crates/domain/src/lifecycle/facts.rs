@@ -81,10 +81,7 @@ impl MessageFacts {
     /// Adds what `evidence` says. Any order and any repetition gives the same facts (I10).
     pub fn join(&mut self, evidence: &Evidence) {
         match evidence {
-            Evidence::Admitted {
-                subject,
-                admitted_at,
-            } => {
+            Evidence::Admitted { subject, admitted_at } => {
                 self.resolve_subject(0, subject);
                 keep_lesser(&mut self.admitted_at, *admitted_at);
             }
@@ -92,25 +89,11 @@ impl MessageFacts {
                 self.resolve_subject(decision.seq, subject);
                 self.join_decision(decision);
             }
-            Evidence::Attempted {
-                attempt,
-                decision_seq,
-                at,
-                event,
-            } => {
+            Evidence::Attempted { attempt, decision_seq, at, event } => {
                 self.join_attempt(*attempt, *decision_seq, *at, event);
             }
-            Evidence::Status {
-                status,
-                occurred_at,
-                wamid_hash,
-                attempt,
-                price,
-            } => {
-                let message = self
-                    .provider_messages
-                    .entry(wamid_hash.clone())
-                    .or_default();
+            Evidence::Status { status, occurred_at, wamid_hash, attempt, price } => {
+                let message = self.provider_messages.entry(wamid_hash.clone()).or_default();
                 message.attempt = message.attempt.max(*attempt);
                 message.join_status(status, *occurred_at);
                 if let Some(price) = price {
@@ -157,11 +140,7 @@ impl MessageFacts {
     /// The highest attempt number that anything speaks of.
     pub fn current_attempt(&self) -> Option<u32> {
         let recorded = self.attempts.keys().next_back().copied();
-        let reported = self
-            .provider_messages
-            .values()
-            .filter_map(|message| message.attempt)
-            .max();
+        let reported = self.provider_messages.values().filter_map(|message| message.attempt).max();
         recorded.max(reported)
     }
 
@@ -187,21 +166,15 @@ impl MessageFacts {
 
     fn join_attempt(&mut self, attempt: u32, seq: u32, at: Timestamp, event: &AttemptEvent) {
         if let Some(wamid_hash) = event.wamid_hash() {
-            let message = self
-                .provider_messages
-                .entry(wamid_hash.clone())
-                .or_default();
+            let message = self.provider_messages.entry(wamid_hash.clone()).or_default();
             message.attempt = message.attempt.max(Some(attempt));
         }
-        let facts = self
-            .attempts
-            .entry(attempt)
-            .or_insert_with(|| AttemptFacts {
-                decision_seq: seq,
-                started_at: at,
-                event: event.clone(),
-                event_at: at,
-            });
+        let facts = self.attempts.entry(attempt).or_insert_with(|| AttemptFacts {
+            decision_seq: seq,
+            started_at: at,
+            event: event.clone(),
+            event_at: at,
+        });
         facts.decision_seq = facts.decision_seq.max(seq);
         facts.started_at = facts.started_at.min(at);
         let known = (facts.event.rank(), &facts.event, Reverse(facts.event_at));
@@ -226,12 +199,7 @@ impl ProviderMessage {
             Status::Played => keep_lesser(&mut self.played_at, at),
             Status::Failed { code, title } => {
                 let is_without_code = code.is_none();
-                let failure = Failure {
-                    at,
-                    is_without_code,
-                    code: *code,
-                    title: title.clone(),
-                };
+                let failure = Failure { at, is_without_code, code: *code, title: title.clone() };
                 keep_lesser(&mut self.failed, failure);
             }
         }

@@ -44,10 +44,7 @@ pub fn exactly_one_state(facts: &MessageFacts) -> Result<(), Violation> {
         return fault(format!("the summary differs from {state:?}"));
     }
     let was_never_admitted = state.is_some_and(|state| {
-        matches!(
-            state,
-            MessageState::Refused | MessageState::Duplicate | MessageState::Stale
-        )
+        matches!(state, MessageState::Refused | MessageState::Duplicate | MessageState::Stale)
     });
     let lives = facts.admitted_at().is_some() || facts.current_attempt().is_some();
     if was_never_admitted && lives {
@@ -85,10 +82,8 @@ pub fn delivered_beats_failed(facts: &MessageFacts) -> Result<(), Violation> {
     };
     let said = facts.subject().is_some() && facts.provider_messages().values().any(is_delivered);
     let state = facts.state();
-    let shown = matches!(
-        state,
-        Some(MessageState::Delivered | MessageState::Read | MessageState::Played)
-    );
+    let shown =
+        matches!(state, Some(MessageState::Delivered | MessageState::Read | MessageState::Played));
     if said == shown {
         return Ok(());
     }
@@ -131,10 +126,7 @@ pub fn undelivered_ends_are_proven(facts: &MessageFacts) -> Result<(), Violation
             .values()
             .any(|message| message.attempt.or(current) == Some(*number));
         if attempt.event.is_unresolved() && !has_ended {
-            return fault(format!(
-                "{state:?}, but attempt {number} is {:?}",
-                attempt.event
-            ));
+            return fault(format!("{state:?}, but attempt {number} is {:?}", attempt.event));
         }
     }
     Ok(())
@@ -200,9 +192,5 @@ fn violation(
     predicate: &'static str,
     detail: String,
 ) -> Result<(), Violation> {
-    Err(Violation {
-        promise,
-        predicate,
-        detail,
-    })
+    Err(Violation { promise, predicate, detail })
 }

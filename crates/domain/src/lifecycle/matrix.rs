@@ -135,67 +135,34 @@ pub(super) fn subject() -> Box<Subject> {
 }
 
 pub(super) fn admitted() -> Evidence {
-    Evidence::Admitted {
-        subject: subject(),
-        admitted_at: NOW,
-    }
+    Evidence::Admitted { subject: subject(), admitted_at: NOW }
 }
 
 pub(super) fn decided(seq: u32, verdict: Verdict) -> Evidence {
     let (reason, detail) = (Some("rule".to_owned()), None);
-    let decision = Decision {
-        seq,
-        decided_at: NOW,
-        verdict,
-        reason,
-        detail,
-        holdout_arm: None,
-    };
-    Evidence::Decided {
-        subject: subject(),
-        decision,
-    }
+    let decision = Decision { seq, decided_at: NOW, verdict, reason, detail, holdout_arm: None };
+    Evidence::Decided { subject: subject(), decision }
 }
 
 pub(super) fn attempted(attempt: u32, decision_seq: u32, event: AttemptEvent) -> Evidence {
-    Evidence::Attempted {
-        attempt,
-        decision_seq,
-        at: NOW,
-        event,
-    }
+    Evidence::Attempted { attempt, decision_seq, at: NOW, event }
 }
 
 pub(super) fn refused(disposition: Disposition) -> AttemptEvent {
-    AttemptEvent::Refused {
-        code: 131_026,
-        class: CodeClass::PermanentRecipient,
-        disposition,
-    }
+    AttemptEvent::Refused { code: 131_026, class: CodeClass::PermanentRecipient, disposition }
 }
 
 pub(super) fn accepted(wamid: &str) -> AttemptEvent {
-    AttemptEvent::Accepted {
-        wamid_hash: KeyedHash::new(wamid),
-    }
+    AttemptEvent::Accepted { wamid_hash: KeyedHash::new(wamid) }
 }
 
 pub(super) fn status(attempt: Option<u32>, wamid: &str, status: Status) -> Evidence {
     let wamid_hash = KeyedHash::new(wamid);
-    Evidence::Status {
-        status,
-        occurred_at: NOW,
-        wamid_hash,
-        attempt,
-        price: None,
-    }
+    Evidence::Status { status, occurred_at: NOW, wamid_hash, attempt, price: None }
 }
 
 pub(super) fn failed(code: i64) -> Status {
-    Status::Failed {
-        code: Some(code),
-        title: Some("title".to_owned()),
-    }
+    Status::Failed { code: Some(code), title: Some("title".to_owned()) }
 }
 
 /// One evidence of every kind.
@@ -210,28 +177,19 @@ fn every_evidence() -> Vec<Evidence> {
         decided(2, Verdict::Suppress),
         decided(2, Verdict::Block),
         decided(0, Verdict::Refuse),
-        decided(
-            0,
-            Verdict::Duplicate {
-                of: Some(MessageId::from_bytes([1; 16])),
-            },
-        ),
+        decided(0, Verdict::Duplicate { of: Some(MessageId::from_bytes([1; 16])) }),
         decided(0, Verdict::Stale),
         decided(2, Verdict::Expire),
         decided(2, Verdict::Cancel),
         on_first(AttemptEvent::Submitting),
         on_first(accepted("w1")),
-        on_first(AttemptEvent::Held {
-            wamid_hash: KeyedHash::new("w1"),
-        }),
+        on_first(AttemptEvent::Held { wamid_hash: KeyedHash::new("w1") }),
         on_first(refused(retry)),
         on_first(refused(Disposition::Replan)),
         on_first(refused(Disposition::DeadLetter)),
         on_first(refused(Disposition::Reject)),
         on_first(AttemptEvent::NotSent { disposition: retry }),
-        on_first(AttemptEvent::NotSent {
-            disposition: Disposition::DeadLetter,
-        }),
+        on_first(AttemptEvent::NotSent { disposition: Disposition::DeadLetter }),
         on_first(AttemptEvent::InDoubt { until: LATER }),
         on_first(AttemptEvent::GaveUp),
         on_first(AttemptEvent::Expired),
@@ -248,13 +206,7 @@ fn every_evidence() -> Vec<Evidence> {
 fn history(state: Option<MessageState>) -> Vec<Evidence> {
     let policy = |verdict| vec![admitted(), decided(1, verdict)];
     let ingest = |verdict| vec![decided(0, verdict)];
-    let called = |event| {
-        vec![
-            admitted(),
-            decided(1, Verdict::Dispatch),
-            attempted(1, 1, event),
-        ]
-    };
+    let called = |event| vec![admitted(), decided(1, Verdict::Dispatch), attempted(1, 1, event)];
     let reported = |what| {
         let mut history = called(accepted("w1"));
         history.push(status(Some(1), "w1", what));
@@ -266,9 +218,7 @@ fn history(state: Option<MessageState>) -> Vec<Evidence> {
         Some(MessageState::Deferred) => policy(Verdict::Defer { until: LATER }),
         Some(MessageState::Dispatched) => policy(Verdict::Dispatch),
         Some(MessageState::Submitting) => called(AttemptEvent::Submitting),
-        Some(MessageState::Held) => called(AttemptEvent::Held {
-            wamid_hash: KeyedHash::new("w1"),
-        }),
+        Some(MessageState::Held) => called(AttemptEvent::Held { wamid_hash: KeyedHash::new("w1") }),
         Some(MessageState::InDoubt) => called(AttemptEvent::InDoubt { until: LATER }),
         Some(MessageState::Accepted) => called(accepted("w1")),
         Some(MessageState::Sent) => reported(Status::Sent),
@@ -297,27 +247,15 @@ pub(super) fn facts(evidence: &[Evidence]) -> MessageFacts {
 
 /// The table in rows of two-letter cells.
 fn cells() -> Vec<Vec<&'static str>> {
-    let lines = EXPECTED
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty());
-    lines
-        .map(|line| {
-            line.split(['|', ' '])
-                .filter(|cell| !cell.is_empty())
-                .collect()
-        })
-        .collect()
+    let lines = EXPECTED.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.map(|line| line.split(['|', ' ']).filter(|cell| !cell.is_empty()).collect()).collect()
 }
 
 #[test]
 fn the_table_is_complete() {
     let cells = cells();
     let columns: Vec<_> = every_evidence().iter().map(column).collect();
-    assert_eq!(
-        cells[0], columns,
-        "one column per kind of evidence, in order"
-    );
+    assert_eq!(cells[0], columns, "one column per kind of evidence, in order");
     assert_eq!(cells[0].len(), 28);
 
     let states = [None].into_iter().chain(MessageState::ALL.map(Some));
@@ -339,11 +277,7 @@ fn every_state_meets_every_evidence() {
             facts.join(evidence);
             let found = row_name(facts.state());
             if found != *expected {
-                wrong.push(format!(
-                    "{}+{}: {found}, not {expected}",
-                    row[0],
-                    column(evidence)
-                ));
+                wrong.push(format!("{}+{}: {found}, not {expected}", row[0], column(evidence)));
             }
             for check in invariants::CHECKS {
                 assert_eq!(check(&facts), Ok(()), "{} and {}", row[0], column(evidence));
@@ -360,11 +294,5 @@ fn state_names_are_distinct_and_in_stored_order() {
     for (position, state) in MessageState::ALL.iter().enumerate() {
         assert_eq!(*state as usize, position);
     }
-    assert_eq!(
-        MessageState::ALL
-            .iter()
-            .filter(|state| state.is_final())
-            .count(),
-        14
-    );
+    assert_eq!(MessageState::ALL.iter().filter(|state| state.is_final()).count(), 14);
 }

@@ -36,16 +36,9 @@ fn attempt_event() -> impl Strategy<Value = AttemptEvent> {
         Just(AttemptEvent::Expired),
         time().prop_map(|until| AttemptEvent::InDoubt { until }),
         Just(AttemptEvent::GaveUp),
-        (
-            1_i64..3,
-            prop::sample::select(CodeClass::ALL.to_vec()),
-            disposition()
-        )
-            .prop_map(|(code, class, disposition)| AttemptEvent::Refused {
-                code,
-                class,
-                disposition
-            }),
+        (1_i64..3, prop::sample::select(CodeClass::ALL.to_vec()), disposition()).prop_map(
+            |(code, class, disposition)| AttemptEvent::Refused { code, class, disposition }
+        ),
         wamid_hash().prop_map(|wamid_hash| AttemptEvent::Held { wamid_hash }),
         wamid_hash().prop_map(|wamid_hash| AttemptEvent::Accepted { wamid_hash }),
     ]
@@ -86,14 +79,9 @@ fn any_subject() -> impl Strategy<Value = Box<Subject>> {
 }
 
 fn price() -> impl Strategy<Value = Option<PriceClass>> {
-    let kind = prop::option::of(prop::sample::select(vec![
-        "free".to_owned(),
-        "regular".to_owned(),
-    ]));
-    prop::option::of(kind.prop_map(|kind| PriceClass {
-        category: "utility".to_owned(),
-        kind,
-    }))
+    let kind =
+        prop::option::of(prop::sample::select(vec!["free".to_owned(), "regular".to_owned()]));
+    prop::option::of(kind.prop_map(|kind| PriceClass { category: "utility".to_owned(), kind }))
 }
 
 fn evidence() -> impl Strategy<Value = Evidence> {
@@ -189,9 +177,7 @@ fn all_orders_of_statuses_around_the_send_record_converge() {
     let mut orders = 0;
     for set in 0..32_u32 {
         let members: Vec<_> = (0..5).filter(|bit| set & (1 << bit) != 0).collect();
-        let expected = members
-            .first()
-            .map_or(MessageState::Accepted, |best| ranked[*best].1);
+        let expected = members.first().map_or(MessageState::Accepted, |best| ranked[*best].1);
         for order in permutations(&members) {
             for before in 0..=order.len() {
                 let webhook = |member: &usize| status(Some(1), "w1", ranked[*member].0.clone());

@@ -104,9 +104,7 @@ impl MessageFacts {
     fn explain_provider<'a>(&'a self, summary: &mut Summary<'a>, message: &'a ProviderMessage) {
         summary.attempt = message.attempt.or(summary.attempt);
         summary.price = message.price();
-        let attempt = message
-            .attempt
-            .and_then(|number| self.attempts.get(&number));
+        let attempt = message.attempt.and_then(|number| self.attempts.get(&number));
         let (occurred_at, reason) = match message.progress() {
             Progress::Played => (message.played_at, None),
             Progress::Read => (message.read_at, None),
@@ -115,19 +113,16 @@ impl MessageFacts {
                 (message.sent_at, Some("not_delivered_in_time"))
             }
             Progress::Sent => (message.sent_at, None),
-            Progress::Accepted if self.is_overdue(message) => (
-                attempt.map(|attempt| attempt.event_at),
-                Some("no_status_in_time"),
-            ),
+            Progress::Accepted if self.is_overdue(message) => {
+                (attempt.map(|attempt| attempt.event_at), Some("no_status_in_time"))
+            }
             Progress::Accepted => (attempt.map(|attempt| attempt.event_at), None),
             Progress::Failed => {
                 let failure = message.failed.as_ref();
                 summary.error_code = failure.and_then(|failure| failure.code);
                 summary.error_class = summary.error_code.map(|code| classify_status(code).class);
                 summary.detail = failure.and_then(|failure| failure.title.as_deref());
-                let reason = summary
-                    .error_class
-                    .map_or("failed_without_code", CodeClass::as_str);
+                let reason = summary.error_class.map_or("failed_without_code", CodeClass::as_str);
                 (failure.map(|failure| failure.at), Some(reason))
             }
         };

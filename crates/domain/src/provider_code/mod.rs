@@ -29,9 +29,7 @@ const UNKNOWN: &str = "code without a row in the table";
 
 /// The row that covers `code`.
 pub fn row(code: i64) -> Option<&'static Row> {
-    TABLE
-        .iter()
-        .find(|row| (row.first..=row.last).contains(&code))
+    TABLE.iter().find(|row| (row.first..=row.last).contains(&code))
 }
 
 /// Classifies the parsed `error` object of an answer to a send.
@@ -43,22 +41,14 @@ pub fn row(code: i64) -> Option<&'static Row> {
 /// 3. otherwise a permanent fault of the request, to be looked at by a person.
 pub fn classify(code: i64, is_transient: Option<bool>, http_status: Option<u16>) -> Classified {
     if let Some(row) = row(code) {
-        return Classified {
-            class: row.class,
-            known: true,
-            meaning: row.meaning,
-        };
+        return Classified { class: row.class, known: true, meaning: row.meaning };
     }
     let class = match http_status {
         Some(200..=299 | 500..=599) => CodeClass::Ambiguous,
         Some(_) | None if is_transient == Some(true) => CodeClass::RetryMessage,
         Some(_) | None => CodeClass::PermanentRequest,
     };
-    Classified {
-        class,
-        known: false,
-        meaning: UNKNOWN,
-    }
+    Classified { class, known: false, meaning: UNKNOWN }
 }
 
 /// Classifies the code of a `failed` status webhook.
@@ -71,10 +61,7 @@ pub fn classify_status(code: i64) -> Classified {
         CodeClass::Ambiguous => CodeClass::RetryMessage,
         class => class,
     };
-    Classified {
-        class,
-        ..classified
-    }
+    Classified { class, ..classified }
 }
 
 /// Classifies an outcome without a JSON `error`: a timeout or reset (`None`), a 5xx page of a

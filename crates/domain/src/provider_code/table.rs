@@ -42,23 +42,11 @@ impl Row {
 }
 
 const fn one(code: i64, class: CodeClass, seen: Seen, meaning: &'static str) -> Row {
-    Row {
-        first: code,
-        last: code,
-        class,
-        seen,
-        meaning,
-    }
+    Row { first: code, last: code, class, seen, meaning }
 }
 
 const fn range(first: i64, last: i64, class: CodeClass, seen: Seen, meaning: &'static str) -> Row {
-    Row {
-        first,
-        last,
-        class,
-        seen,
-        meaning,
-    }
+    Row { first, last, class, seen, meaning }
 }
 
 /// All rows, in ascending order, without overlap.

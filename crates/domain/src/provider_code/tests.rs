@@ -35,9 +35,7 @@ const LISTED: &[(CodeClass, &[i64])] = &[
     (SuspendNumber, &[33, 131037, 131045, 131207, 133010]),
     (
         SuspendTenant,
-        &[
-            0, 3, 10, 104, 190, 200, 201, 250, 299, 368, 131005, 131031, 131042, 131044, 134011,
-        ],
+        &[0, 3, 10, 104, 190, 200, 201, 250, 299, 368, 131005, 131031, 131042, 131044, 134011],
     ),
     (SuspendTenantTemplates, &[131064]),
     (SuspendDirectSend, &[139200]),
@@ -62,11 +60,7 @@ fn has_every_listed_code_in_its_class() {
     for (class, codes) in LISTED {
         for code in *codes {
             let classified = classify(*code, None, None);
-            assert_eq!(
-                (classified.class, classified.known),
-                (*class, true),
-                "code {code}"
-            );
+            assert_eq!((classified.class, classified.known), (*class, true), "code {code}");
             assert!(!classified.meaning.is_empty(), "code {code}");
         }
     }
@@ -74,28 +68,16 @@ fn has_every_listed_code_in_its_class() {
 
 #[test]
 fn has_no_row_beyond_the_listed_codes() {
-    let listed: Vec<i64> = LISTED
-        .iter()
-        .flat_map(|(_, codes)| codes.iter().copied())
-        .collect();
+    let listed: Vec<i64> = LISTED.iter().flat_map(|(_, codes)| codes.iter().copied()).collect();
     for row in TABLE {
-        assert!(
-            listed.contains(&row.first) && listed.contains(&row.last),
-            "row {}",
-            row.first
-        );
+        assert!(listed.contains(&row.first) && listed.contains(&row.last), "row {}", row.first);
     }
 }
 
 #[test]
 fn rows_ascend_and_do_not_overlap() {
     for pair in TABLE.windows(2) {
-        assert!(
-            pair[0].last < pair[1].first,
-            "{} and {}",
-            pair[0].first,
-            pair[1].first
-        );
+        assert!(pair[0].last < pair[1].first, "{} and {}", pair[0].first, pair[1].first);
     }
     assert!(TABLE.iter().all(|row| row.first <= row.last));
 }
@@ -123,22 +105,10 @@ fn a_range_ends_where_it_says() {
 #[test]
 fn a_known_code_is_never_judged_by_its_http_status() {
     for row in TABLE {
-        for status in [
-            None,
-            Some(200),
-            Some(400),
-            Some(403),
-            Some(429),
-            Some(500),
-            Some(503),
-        ] {
+        for status in [None, Some(200), Some(400), Some(403), Some(429), Some(500), Some(503)] {
             for is_transient in [None, Some(false), Some(true)] {
                 let classified = classify(row.first, is_transient, status);
-                assert_eq!(
-                    classified.class, row.class,
-                    "code {} with {status:?}",
-                    row.first
-                );
+                assert_eq!(classified.class, row.class, "code {} with {status:?}", row.first);
             }
         }
     }
@@ -151,13 +121,7 @@ fn throttling_documented_as_http_400_is_throttling() {
         assert!(class.is_throttle(), "code {code} is {class:?}");
         assert!(proven_unsent(class), "code {code}");
     }
-    assert_eq!(
-        CodeClass::ALL
-            .iter()
-            .filter(|class| class.is_throttle())
-            .count(),
-        6
-    );
+    assert_eq!(CodeClass::ALL.iter().filter(|class| class.is_throttle()).count(), 6);
 }
 
 #[test]
@@ -185,24 +149,12 @@ fn an_unknown_code_is_doubted_where_the_message_may_have_been_accepted() {
 #[test]
 fn only_the_generic_answers_leave_doubt() {
     for code in [1, 131000, 131016, 135000] {
-        assert!(
-            !proven_unsent(classify(code, Some(true), Some(400)).class),
-            "code {code}"
-        );
-        assert_eq!(
-            classify_status(code).class,
-            RetryMessage,
-            "code {code} in a webhook"
-        );
+        assert!(!proven_unsent(classify(code, Some(true), Some(400)).class), "code {code}");
+        assert_eq!(classify_status(code).class, RetryMessage, "code {code} in a webhook");
     }
     for row in TABLE.iter().filter(|row| row.class != Ambiguous) {
         assert!(proven_unsent(row.class), "code {}", row.first);
-        assert_eq!(
-            classify_status(row.first).class,
-            row.class,
-            "code {}",
-            row.first
-        );
+        assert_eq!(classify_status(row.first).class, row.class, "code {}", row.first);
     }
 }
 
@@ -231,10 +183,7 @@ fn class_names_and_effects_are_distinct() {
         CodeClass::ALL.iter().map(|class| class.as_str()).collect();
     let effects: std::collections::BTreeSet<_> =
         CodeClass::ALL.iter().map(|class| class.effect()).collect();
-    assert_eq!(
-        (names.len(), effects.len()),
-        (CodeClass::ALL.len(), CodeClass::ALL.len())
-    );
+    assert_eq!((names.len(), effects.len()), (CodeClass::ALL.len(), CodeClass::ALL.len()));
     for (position, class) in CodeClass::ALL.iter().enumerate() {
         assert_eq!(*class as usize, position, "ALL is in stored order");
     }

@@ -100,14 +100,7 @@ impl<S: WebhookSink> Gateway<S> {
             secrets.check(app)?;
         }
         let room = Semaphore::new(settings.concurrency_max);
-        Ok(Self {
-            settings,
-            apps,
-            sink,
-            encoder,
-            clock,
-            room,
-        })
+        Ok(Self { settings, apps, sink, encoder, clock, room })
     }
 }
 
@@ -115,10 +108,7 @@ impl<S: WebhookSink> Gateway<S> {
 /// whoever serves them.
 pub fn router<S: WebhookSink>(gateway: Arc<Gateway<S>>) -> Router {
     Router::new()
-        .route(
-            "/webhooks/{app}",
-            get(verify::handle::<S>).post(receive::handle::<S>),
-        )
+        .route("/webhooks/{app}", get(verify::handle::<S>).post(receive::handle::<S>))
         .with_state(gateway)
 }
 

@@ -95,10 +95,7 @@ async fn receive<S: WebhookSink>(
     let (parts, body) = request.into_parts();
     let signature = Signature::of(&parts.headers).map_err(Refused::Unsigned)?;
     // Held until the answer: it bounds the bodies in memory.
-    let _room = gateway
-        .room
-        .try_acquire()
-        .map_err(|_| Refused::Overloaded)?;
+    let _room = gateway.room.try_acquire().map_err(|_| Refused::Overloaded)?;
     let body = timeout(gateway.settings.body_read_timeout, read(body))
         .await
         .map_err(|_| Refused::ReadTimeout)??;
@@ -117,18 +114,8 @@ async fn receive<S: WebhookSink>(
         Refused::NotEncodable
     })?;
     let headers = passed_on(&parts.headers);
-    let record = SinkRecord {
-        topic: topic::WEBHOOKS,
-        key,
-        value,
-        headers,
-    };
-    match timeout(
-        gateway.settings.publish_timeout,
-        gateway.sink.publish(record),
-    )
-    .await
-    {
+    let record = SinkRecord { topic: topic::WEBHOOKS, key, value, headers };
+    match timeout(gateway.settings.publish_timeout, gateway.sink.publish(record)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => {
             tracing::warn!(app, %error, "webhook is not in the log: answering 503");
@@ -181,16 +168,12 @@ fn record_key(body: &[u8]) -> String {
 
 /// The headers of a trace, if they are text of sensible length.
 fn passed_on(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
-    [
-        trace_header::TRACEPARENT,
-        trace_header::TRACESTATE,
-        trace_header::CORRELATION_ID,
-    ]
-    .into_iter()
-    .filter_map(|name| {
-        let value = headers.get(name)?.as_bytes();
-        let text = std::str::from_utf8(value).ok()?;
-        (text.len() <= TRACE_HEADER_BYTES_MAX).then(|| (name.to_owned(), value.to_vec()))
-    })
-    .collect()
+    [trace_header::TRACEPARENT, trace_header::TRACESTATE, trace_header::CORRELATION_ID]
+        .into_iter()
+        .filter_map(|name| {
+            let value = headers.get(name)?.as_bytes();
+            let text = std::str::from_utf8(value).ok()?;
+            (text.len() <= TRACE_HEADER_BYTES_MAX).then(|| (name.to_owned(), value.to_vec()))
+        })
+        .collect()
 }

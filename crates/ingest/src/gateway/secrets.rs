@@ -30,14 +30,8 @@ impl AppSecrets {
             ("verify token", Some(&self.verify_token)),
         ];
         let empty = |secret: &SecretString| secret.expose_secret().is_empty();
-        match all
-            .into_iter()
-            .find(|(_, secret)| secret.is_some_and(empty))
-        {
-            Some((secret, _)) => Err(EmptySecret {
-                app: app.to_owned(),
-                secret,
-            }),
+        match all.into_iter().find(|(_, secret)| secret.is_some_and(empty)) {
+            Some((secret, _)) => Err(EmptySecret { app: app.to_owned(), secret }),
             None => Ok(()),
         }
     }

@@ -31,10 +31,7 @@ impl Signature {
         if values.next().is_some() {
             return Err(Unsigned::Malformed);
         }
-        let digits = value
-            .to_str()
-            .ok()
-            .and_then(|text| text.strip_prefix(PREFIX));
+        let digits = value.to_str().ok().and_then(|text| text.strip_prefix(PREFIX));
         let mut bytes = [0; 32];
         hex::decode_to_slice(digits.ok_or(Unsigned::Malformed)?, &mut bytes)
             .map_err(|_| Unsigned::Malformed)?;
@@ -47,10 +44,7 @@ impl Signature {
         if signed_with(&secrets.current) {
             return Some(WebhookSecret::Current);
         }
-        secrets
-            .previous
-            .as_ref()
-            .filter(|secret| signed_with(secret))?;
+        secrets.previous.as_ref().filter(|secret| signed_with(secret))?;
         Some(WebhookSecret::Previous)
     }
 }
@@ -59,9 +53,7 @@ impl Signature {
 pub(super) fn is_secret(text: &str, secret: &SecretString) -> bool {
     // Both sides become tags of the same key, and tags are compared in constant time.
     let tag = mac(secret, secret.expose_secret().as_bytes()).finalize();
-    mac(secret, text.as_bytes())
-        .verify_slice(&tag.into_bytes())
-        .is_ok()
+    mac(secret, text.as_bytes()).verify_slice(&tag.into_bytes()).is_ok()
 }
 
 fn mac(key: &SecretString, data: &[u8]) -> Hmac<Sha256> {

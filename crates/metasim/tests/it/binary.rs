@@ -46,11 +46,7 @@ fn start(dir: &Path, webhook_url: &str) -> (Guard, Value) {
         .expect("started");
     let mut guard = Guard(child);
     let stdout = guard.0.stdout.take().expect("piped");
-    let line = BufReader::new(stdout)
-        .lines()
-        .next()
-        .expect("a line")
-        .expect("text");
+    let line = BufReader::new(stdout).lines().next().expect("a line").expect("text");
     (guard, serde_json::from_str(&line).expect("JSON"))
 }
 
@@ -60,51 +56,30 @@ async fn the_binary_serves_its_configuration_and_ends_on_sigterm() {
     let receiver = Receiver::start("s3cret").await;
     let (mut guard, line) = start(dir.path(), &receiver.url());
     let fields = &line["fields"];
-    assert_eq!(
-        (&fields["message"], &fields["seed"]),
-        (&json!("listening"), &json!(7))
-    );
+    assert_eq!((&fields["message"], &fields["seed"]), (&json!("listening"), &json!(7)));
     let port = std::fs::read_to_string(dir.path().join("port")).expect("written before the line");
     let addr = format!("127.0.0.1:{}", port.trim());
     assert_eq!(fields["addr"], addr.as_str());
 
-    let client = reqwest::Client::builder()
-        .no_proxy()
-        .build()
-        .expect("client");
+    let client = reqwest::Client::builder().no_proxy().build().expect("client");
     let request = client
         .post(format!("http://{addr}/v25.0/42/messages"))
         .bearer_auth("from-file")
         .json(&order("+4915112345678", "o"));
-    let answer: Value = request
-        .send()
-        .await
-        .expect("answer")
-        .json()
-        .await
-        .expect("JSON");
+    let answer: Value = request.send().await.expect("answer").json().await.expect("JSON");
     assert_eq!(answer["error"]["code"], 131_016);
     let status = json!({"kind": "status", "phone_number_id": "42", "status": {"status": "sent"}});
-    let inject = client
-        .post(format!("http://{addr}/metasim/inbound"))
-        .json(&status);
+    let inject = client.post(format!("http://{addr}/metasim/inbound")).json(&status);
     assert_eq!(inject.send().await.expect("answer").status(), 200);
     assert_eq!(receiver.wait_for_statuses(1).await[0]["status"], "sent");
     assert_eq!(receiver.forged(), 0, "signed with the secret of the file");
     // Without a second address the first must stay open.
-    let refuse = client
-        .post(format!("http://{addr}/metasim/faults"))
-        .json(&json!({"down": "refuse"}));
+    let refuse =
+        client.post(format!("http://{addr}/metasim/faults")).json(&json!({"down": "refuse"}));
     assert_eq!(refuse.send().await.expect("answer").status(), 409);
 
     let pid = guard.0.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-TERM", &pid])
-            .status()
-            .expect("kill")
-            .success()
-    );
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill").success());
     let deadline = tokio::time::Instant::now() + DEADLINE;
     let status = loop {
         if let Some(status) = guard.0.try_wait().expect("waitable") {
@@ -128,9 +103,6 @@ fn a_wrong_configuration_is_named() {
             .output()
             .expect("started");
         let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            !output.status.success() && stderr.contains(reason),
-            "{stderr}"
-        );
+        assert!(!output.status.success() && stderr.contains(reason), "{stderr}");
     }
 }

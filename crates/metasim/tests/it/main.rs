@@ -29,14 +29,8 @@ struct Bench {
 fn config() -> Config {
     let mut config = Config {
         app_secret: SECRET.to_owned(),
-        pair_limit: PairLimit {
-            burst: 0,
-            refill_ms: 1,
-        },
-        faults: Faults {
-            latency_ms: MsRange::new(0, 5),
-            ..Faults::default()
-        },
+        pair_limit: PairLimit { burst: 0, refill_ms: 1 },
+        faults: Faults { latency_ms: MsRange::new(0, 5), ..Faults::default() },
         ..Config::default()
     };
     config.delays.sent_ms = MsRange::new(1, 10);
@@ -62,15 +56,8 @@ impl Bench {
             },
         };
         let server = Server::start(options).await.expect("server starts");
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .timeout(DEADLINE / 3)
-            .build();
-        Self {
-            server,
-            receiver,
-            client: client.expect("client"),
-        }
+        let client = reqwest::Client::builder().no_proxy().timeout(DEADLINE / 3).build();
+        Self { server, receiver, client: client.expect("client") }
     }
 
     async fn send(&self, to: &str, opaque: &str) -> Result<(u16, Value), reqwest::Error> {
@@ -79,36 +66,22 @@ impl Bench {
 
     async fn post(&self, endpoint: &str, body: &Value) -> Result<(u16, Value), reqwest::Error> {
         let url = format!("http://{}/v25.0/{NUMBER}/{endpoint}", self.server.addr());
-        let request = self
-            .client
-            .post(url)
-            .bearer_auth("metasim-token")
-            .json(body);
+        let request = self.client.post(url).bearer_auth("metasim-token").json(body);
         let response = request.send().await?;
         let status = response.status().as_u16();
         let text = response.text().await?;
-        Ok((
-            status,
-            serde_json::from_str(&text).unwrap_or(Value::String(text)),
-        ))
+        Ok((status, serde_json::from_str(&text).unwrap_or(Value::String(text))))
     }
 
     /// An admin request; the answer's status and body.
     async fn admin(&self, method: reqwest::Method, path: &str, body: Value) -> (u16, Value) {
         let addr = self.server.admin_addr().expect("second listener");
         let request = self.client.request(method, format!("http://{addr}{path}"));
-        let request = if body.is_null() {
-            request
-        } else {
-            request.json(&body)
-        };
+        let request = if body.is_null() { request } else { request.json(&body) };
         let response = request.send().await.expect("admin answers");
         let status = response.status().as_u16();
         let text = response.text().await.expect("a body");
-        (
-            status,
-            serde_json::from_str(&text).unwrap_or(Value::String(text)),
-        )
+        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
     }
 
     async fn get(&self, path: &str) -> Value {
@@ -116,9 +89,7 @@ impl Bench {
     }
 
     async fn set_faults(&self, faults: Value) {
-        let (status, body) = self
-            .admin(reqwest::Method::POST, "/metasim/faults", faults)
-            .await;
+        let (status, body) = self.admin(reqwest::Method::POST, "/metasim/faults", faults).await;
         assert_eq!(status, 200, "{body}");
     }
 
@@ -130,10 +101,7 @@ impl Bench {
             if is(&value) {
                 return value;
             }
-            assert!(
-                tokio::time::Instant::now() < deadline,
-                "{path} stays at {value}"
-            );
+            assert!(tokio::time::Instant::now() < deadline, "{path} stays at {value}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }

@@ -35,9 +35,8 @@ impl Receiver {
             refusals: AtomicU64::new(0),
             forged: AtomicU64::new(0),
         });
-        let app = Router::new()
-            .route("/hook", get(verify).post(receive))
-            .with_state(Arc::clone(&inner));
+        let app =
+            Router::new().route("/hook", get(verify).post(receive)).with_state(Arc::clone(&inner));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
         let listener = listener.expect("a free port");
         let addr = listener.local_addr().expect("bound");
@@ -64,9 +63,7 @@ impl Receiver {
     /// Every element of `statuses[]` so far.
     pub fn statuses(&self) -> Vec<Value> {
         let values = self.values();
-        let lists = values
-            .iter()
-            .filter_map(|value| value["statuses"].as_array());
+        let lists = values.iter().filter_map(|value| value["statuses"].as_array());
         lists.flatten().cloned().collect()
     }
 
@@ -98,19 +95,13 @@ async fn verify(Query(query): Query<Vec<(String, String)>>) -> (StatusCode, Stri
 }
 
 async fn receive(State(inner): State<Arc<Inner>>, headers: HeaderMap, body: Bytes) -> StatusCode {
-    let signature = headers
-        .get("x-hub-signature-256")
-        .map(|value| value.as_bytes());
+    let signature = headers.get("x-hub-signature-256").map(|value| value.as_bytes());
     if signature != Some(sign(&body, &inner.secret).as_bytes()) {
         inner.forged.fetch_add(1, Ordering::SeqCst);
         return StatusCode::FORBIDDEN;
     }
     let one_less = |left: u64| left.checked_sub(1);
-    if inner
-        .refusals
-        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less)
-        .is_ok()
-    {
+    if inner.refusals.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok() {
         return StatusCode::SERVICE_UNAVAILABLE;
     }
     let body: Value = serde_json::from_slice(&body).expect("JSON");

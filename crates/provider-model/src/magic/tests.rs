@@ -9,11 +9,7 @@ fn parsed(kind: u8, parameter: u32, times: u8) -> Behaviour {
 fn the_table_and_the_parser_know_the_same_kinds() {
     for kind in 0..=99 {
         let defined = parsed(kind, 1, 1).call != CallRule::Undefined;
-        assert_eq!(
-            defined,
-            TABLE.iter().any(|row| row.kind == kind),
-            "kind {kind}"
-        );
+        assert_eq!(defined, TABLE.iter().any(|row| row.kind == kind), "kind {kind}");
     }
     assert!(TABLE.is_sorted_by_key(|row| row.kind));
 }
@@ -22,12 +18,7 @@ fn the_table_and_the_parser_know_the_same_kinds() {
 fn the_table_says_which_digits_matter() {
     for row in TABLE {
         let by_parameter = parsed(row.kind, 7, 1) != parsed(row.kind, 8, 1);
-        assert_eq!(
-            by_parameter,
-            row.parameter != Parameter::None,
-            "kind {}",
-            row.kind
-        );
+        assert_eq!(by_parameter, row.parameter != Parameter::None, "kind {}", row.kind);
         let by_times = parsed(row.kind, 7, 3) != parsed(row.kind, 7, 4);
         assert_eq!(by_times, row.counted, "kind {}", row.kind);
     }
@@ -36,10 +27,7 @@ fn the_table_says_which_digits_matter() {
 #[test]
 fn numbers_are_valid_e164_and_the_serial_is_free() {
     for row in TABLE {
-        let (first, last) = (
-            number(row.kind, 131_026, 2, 0),
-            number(row.kind, 131_026, 2, 999),
-        );
+        let (first, last) = (number(row.kind, 131_026, 2, 0), number(row.kind, 131_026, 2, 999));
         assert_eq!(first.len(), 16);
         assert!(first.starts_with("+999") && first[1..].bytes().all(|b| b.is_ascii_digit()));
         assert_eq!(behaviour(&first[1..]), behaviour(&last[1..]));
@@ -64,18 +52,9 @@ fn kinds_that_concern_the_call() {
         (parsed(23, 0, 0), Slow(5_000)),
         (parsed(23, 750, 0), Slow(750)),
         (parsed(24, 0, 2), Odd(OddAnswer::BareErrorRefused, First(2))),
-        (
-            parsed(25, 0, 2),
-            Odd(OddAnswer::BareErrorAccepted, First(2)),
-        ),
-        (
-            parsed(26, 0, 2),
-            Odd(OddAnswer::NoMessagesAccepted, First(2)),
-        ),
-        (
-            parsed(27, 0, 2),
-            Odd(OddAnswer::NoMessagesRefused, First(2)),
-        ),
+        (parsed(25, 0, 2), Odd(OddAnswer::BareErrorAccepted, First(2))),
+        (parsed(26, 0, 2), Odd(OddAnswer::NoMessagesAccepted, First(2))),
+        (parsed(27, 0, 2), Odd(OddAnswer::NoMessagesRefused, First(2))),
         (parsed(28, 0, 2), Odd(OddAnswer::HtmlAccepted, First(2))),
         (parsed(29, 0, 2), Odd(OddAnswer::ErrorInOk, First(2))),
         (parsed(34, 0, 0), Slow(2_000)),
@@ -130,11 +109,7 @@ fn only_the_test_range_is_magic() {
     }
     // A mistyped number of the range must not look like a success.
     for broken in ["999", "99900", "99912345678901x", "999990000000000"] {
-        assert_eq!(
-            behaviour(broken).map(|b| b.call),
-            Some(CallRule::Undefined),
-            "{broken}"
-        );
+        assert_eq!(behaviour(broken).map(|b| b.call), Some(CallRule::Undefined), "{broken}");
     }
 }
 

@@ -33,10 +33,7 @@ impl Model {
         let now_ms = self.advance(now_ms);
         let mut groups: Vec<Group> = Vec::new();
         let mut open: Vec<Option<usize>> = vec![None; self.numbers.len()];
-        while let Some(popped) = self
-            .queue
-            .pop(now_ms, self.config.seed, &self.config.faults)
-        {
+        while let Some(popped) = self.queue.pop(now_ms, self.config.seed, &self.config.faults) {
             match popped {
                 Popped::Dropped => self.ledger.summary.updates_dropped += 1,
                 Popped::Due(entry) => self.add(&mut groups, &mut open, entry, now_ms),
@@ -54,15 +51,12 @@ impl Model {
     ) {
         self.observe(entry.number, &entry.update, now_ms);
         let group = self.render(entry);
-        let joined = group
-            .number
-            .and_then(|number| open[number])
-            .filter(|position| {
-                let other = &groups[*position];
-                other.kind == Kind::Statuses
-                    && group.kind == Kind::Statuses
-                    && other.updates.len() < self.config.updates_per_webhook_max
-            });
+        let joined = group.number.and_then(|number| open[number]).filter(|position| {
+            let other = &groups[*position];
+            other.kind == Kind::Statuses
+                && group.kind == Kind::Statuses
+                && other.updates.len() < self.config.updates_per_webhook_max
+        });
         match joined {
             Some(position) => {
                 let into = &mut groups[position];
@@ -96,11 +90,7 @@ impl Model {
                     self.note_inbound(number, from, now_ms);
                 }
             }
-            Update::Preference {
-                from,
-                stop,
-                counted,
-            } => {
+            Update::Preference { from, stop, counted } => {
                 self.ledger.count_update("user_preferences");
                 if let (Some(number), false) = (number, *counted) {
                     self.note_preference(number, from, *stop);
@@ -112,30 +102,15 @@ impl Model {
 
     /// One update as a group of its own.
     fn render(&mut self, entry: Entry) -> Group {
-        let Entry {
-            number,
-            at_ms,
-            update,
-            ..
-        } = entry;
-        let waba_id = number.map_or_else(String::new, |number| {
-            self.config.phone_numbers[number].waba_id.clone()
-        });
+        let Entry { number, at_ms, update, .. } = entry;
+        let waba_id = number
+            .map_or_else(String::new, |number| self.config.phone_numbers[number].waba_id.clone());
         let (kind, value, contact) = match update {
-            Update::Status {
-                message,
-                status,
-                code,
-                priced,
-            } => self.render_status(&waba_id, message, status, at_ms, code, priced),
+            Update::Status { message, status, code, priced } => {
+                self.render_status(&waba_id, message, status, at_ms, code, priced)
+            }
             Update::RawStatus { status } => (Kind::Statuses, status, None),
-            Update::Text {
-                from,
-                id,
-                name,
-                text,
-                ..
-            } => {
+            Update::Text { from, id, name, text, .. } => {
                 let id = id.unwrap_or_else(|| self.inbound_id(&from));
                 let message = json!({
                     "from": from, "id": id, "timestamp": webhook::timestamp(at_ms),
@@ -146,36 +121,16 @@ impl Model {
             }
             Update::Preference { from, stop, .. } => {
                 let preference = preference(&from, stop, at_ms);
-                (
-                    Kind::Preferences,
-                    preference,
-                    Some(self.contact(&waba_id, &from, None)),
-                )
+                (Kind::Preferences, preference, Some(self.contact(&waba_id, &from, None)))
             }
-            Update::RawChange {
-                waba_id,
-                field,
-                value,
-            } => {
+            Update::RawChange { waba_id, field, value } => {
                 return raw_group(waba_id, field, value);
             }
         };
         let preferences = kind == Kind::Preferences;
-        let field = if preferences {
-            "user_preferences"
-        } else {
-            "messages"
-        }
-        .to_owned();
+        let field = if preferences { "user_preferences" } else { "messages" }.to_owned();
         let (updates, contacts) = (vec![value], contact.into_iter().collect());
-        Group {
-            number,
-            waba_id,
-            field,
-            kind,
-            updates,
-            contacts,
-        }
+        Group { number, waba_id, field, kind, updates, contacts }
     }
 
     fn render_status(
@@ -231,14 +186,7 @@ impl Model {
     }
 
     fn close(&mut self, group: Group) -> Webhook {
-        let Group {
-            number,
-            waba_id,
-            field,
-            kind,
-            mut updates,
-            contacts,
-        } = group;
+        let Group { number, waba_id, field, kind, mut updates, contacts } = group;
         let count = updates.len();
         let number = number.map(|number| &self.config.phone_numbers[number]);
         let value = match (kind, number) {
@@ -281,12 +229,5 @@ fn preference(from: &str, stop: bool, at_ms: i64) -> Value {
 
 fn raw_group(waba_id: String, field: String, value: Value) -> Group {
     let (updates, contacts) = (vec![value], Vec::new());
-    Group {
-        number: None,
-        waba_id,
-        field,
-        kind: Kind::Raw,
-        updates,
-        contacts,
-    }
+    Group { number: None, waba_id, field, kind: Kind::Raw, updates, contacts }
 }

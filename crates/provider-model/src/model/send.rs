@@ -44,14 +44,10 @@ impl Model {
     pub fn handle_send(&mut self, now_ms: i64, call: &Call<'_>) -> Answer {
         let now_ms = self.advance(now_ms);
         let body: Option<Value> = serde_json::from_slice(call.body).ok();
-        let recipient = body
-            .as_ref()
-            .and_then(request::recipient_text)
-            .unwrap_or_default();
+        let recipient = body.as_ref().and_then(request::recipient_text).unwrap_or_default();
         let magic = magic::behaviour(&recipient);
         let key = hash_text(&recipient);
-        self.ledger
-            .count_call(body.as_ref().and_then(request::opaque_text));
+        self.ledger.count_call(body.as_ref().and_then(request::opaque_text));
         let contact = self.contacts.entry(recipient).or_default();
         contact.calls += 1;
         let nth = contact.calls;
@@ -62,26 +58,14 @@ impl Model {
             self.numbers[*index].calls_total += 1;
             self.numbers[*index].calls.count(now_ms);
         }
-        let flight = Flight {
-            call,
-            body,
-            now_ms,
-            nth,
-            key,
-            magic,
-            draws,
-        };
+        let flight = Flight { call, body, now_ms, nth, key, magic, draws };
         let mut answer = match self.decide(&flight) {
             Ok(answer) => answer,
             Err(refusal) => self.refuse(&refusal, key),
         };
         let mut rng = Rng::keyed(self.config.seed, Concern::Latency, key);
         answer.delay_ms = self.config.faults.latency_ms.draw(&mut rng);
-        if let Some(Behaviour {
-            call: CallRule::Slow(ms),
-            ..
-        }) = magic
-        {
+        if let Some(Behaviour { call: CallRule::Slow(ms), .. }) = magic {
             answer.delay_ms = ms;
         }
         if answer.truth == Truth::Untouched {
@@ -128,22 +112,16 @@ impl Model {
 
     fn authorise(&self, call: &Call<'_>) -> Result<usize, Refusal> {
         let Some(token) = call.bearer_token else {
-            return Err(Refusal::new(
-                104,
-                "An access token is required for this resource.",
-            ));
+            return Err(Refusal::new(104, "An access token is required for this resource."));
         };
         if !self.token_is_valid(token) {
             return Err(Refusal::new(190, "The access token cannot be decoded."));
         }
-        self.by_id
-            .get(call.phone_number_id)
-            .copied()
-            .ok_or_else(|| Refusal {
-                code: 100,
-                subcode: Some(33),
-                details: format!("Object with ID '{}' does not exist.", call.phone_number_id),
-            })
+        self.by_id.get(call.phone_number_id).copied().ok_or_else(|| Refusal {
+            code: 100,
+            subcode: Some(33),
+            details: format!("Object with ID '{}' does not exist.", call.phone_number_id),
+        })
     }
 
     fn refuse_by_rule(&self, flight: &Flight<'_>) -> Result<(), Refusal> {
@@ -171,15 +149,9 @@ impl Model {
         let limit = self.config.phone_numbers[number].throughput_per_second as usize;
         if self.numbers[number].messages.len(now_ms) >= limit {
             self.numbers[number].violations += 1;
-            return Err(Refusal::new(
-                130_429,
-                "Cloud API message throughput has been reached.",
-            ));
+            return Err(Refusal::new(130_429, "Cloud API message throughput has been reached."));
         }
-        let contact = self
-            .contacts
-            .entry(request.recipient.as_str().to_owned())
-            .or_default();
+        let contact = self.contacts.entry(request.recipient.as_str().to_owned()).or_default();
         if !contact.pair(number).take(self.config.pair_limit, now_ms) {
             self.ledger.summary.pair_violations += 1;
             let details = "Too many messages from this number to the same recipient.";
@@ -237,19 +209,9 @@ impl Model {
         self.numbers[number].messages.count(now_ms);
         let mut rng = Rng::keyed(self.config.seed, Concern::StatusDelay, flight.key);
         let planned = script::plan(script, &self.config.delays, &mut rng, now_ms, index, to);
-        for Planned {
-            due_ms,
-            at_ms,
-            update,
-        } in planned
-        {
-            let planned = Planned {
-                due_ms,
-                at_ms,
-                update,
-            };
-            self.queue
-                .push(Some(number), planned, flight.magic.is_some());
+        for Planned { due_ms, at_ms, update } in planned {
+            let planned = Planned { due_ms, at_ms, update };
+            self.queue.push(Some(number), planned, flight.magic.is_some());
         }
         index
     }
@@ -261,10 +223,7 @@ impl Model {
         }
         let mut rng = Rng::keyed(self.config.seed, Concern::AsyncFailure, flight.key);
         let (failure, read) = (rng.unit(), rng.unit());
-        let contact = self
-            .contacts
-            .entry(request.recipient.as_str().to_owned())
-            .or_default();
+        let contact = self.contacts.entry(request.recipient.as_str().to_owned()).or_default();
         let pair = contact.pair(number);
         match request.content {
             Content::SessionMessage(_)
@@ -319,9 +278,7 @@ impl Model {
             // Keyed by account in Meta's header; the wait is in minutes.
             let usage = json!({"0": [{"type": "whatsapp", "call_count": 100, "total_cputime": 25,
                 "total_time": 25, "estimated_time_to_regain_access": 1}]});
-            answer
-                .headers
-                .push(("x-business-use-case-usage", usage.to_string()));
+            answer.headers.push(("x-business-use-case-usage", usage.to_string()));
         }
         answer
     }
@@ -338,14 +295,7 @@ fn garbage(draw: f64) -> OddAnswer {
 }
 
 fn answer(http_status: u16, body: Body, fault: Option<TransportFault>, truth: Truth) -> Answer {
-    Answer {
-        http_status,
-        headers: Vec::new(),
-        body,
-        fault,
-        delay_ms: 0,
-        truth,
-    }
+    Answer { http_status, headers: Vec::new(), body, fault, delay_ms: 0, truth }
 }
 
 fn closed(fault: TransportFault, truth: Truth) -> Answer {

@@ -20,14 +20,8 @@ const FAST: &str = "100000000000002";
 const START: i64 = 1_790_000_000_000;
 
 fn config() -> Config {
-    let faults = Faults {
-        latency_ms: MsRange::new(10, 90),
-        ..Faults::default()
-    };
-    Config {
-        faults,
-        ..Config::default()
-    }
+    let faults = Faults { latency_ms: MsRange::new(10, 90), ..Faults::default() };
+    Config { faults, ..Config::default() }
 }
 
 fn model() -> Model {
@@ -80,20 +74,12 @@ fn value_of(webhook: &Webhook) -> Value {
 
 /// Every element of `statuses[]` until no webhook is left.
 fn statuses(model: &mut Model) -> Vec<Value> {
-    let values = drain(model)
-        .into_iter()
-        .map(|(_, webhook)| value_of(&webhook));
-    values
-        .filter_map(|value| value["statuses"].as_array().cloned())
-        .flatten()
-        .collect()
+    let values = drain(model).into_iter().map(|(_, webhook)| value_of(&webhook));
+    values.filter_map(|value| value["statuses"].as_array().cloned()).flatten().collect()
 }
 
 fn names(statuses: &[Value]) -> Vec<String> {
-    statuses
-        .iter()
-        .map(|s| s["status"].as_str().expect("text").to_owned())
-        .collect()
+    statuses.iter().map(|s| s["status"].as_str().expect("text").to_owned()).collect()
 }
 
 /// What `calls` calls to one recipient were answered, and the statuses after them.
@@ -120,10 +106,7 @@ fn an_ordinary_message_is_accepted_delivered_and_read() {
     let mut model = model();
     let answer = send(&mut model, START, &order("+4915112345678", "sp1.a.0.m.1.x"));
     let accepted = model.ledger().accepted()[0].clone();
-    assert_eq!(
-        (answer.http_status, answer.truth),
-        (200, Truth::Accepted(0))
-    );
+    assert_eq!((answer.http_status, answer.truth), (200, Truth::Accepted(0)));
     let expected = json!({
         "messaging_product": "whatsapp",
         "contacts": [{"input": "+4915112345678", "wa_id": "4915112345678"}],
@@ -131,11 +114,7 @@ fn an_ordinary_message_is_accepted_delivered_and_read() {
     });
     assert_eq!(answer.body, Body::Json(expected));
     assert_eq!(
-        (
-            accepted.template.as_deref(),
-            accepted.category,
-            accepted.answer_lost
-        ),
+        (accepted.template.as_deref(), accepted.category, accepted.answer_lost),
         (Some("order_confirmed"), "utility", false)
     );
     let hooks = drain(&mut model);
@@ -161,9 +140,7 @@ fn an_ordinary_message_is_accepted_delivered_and_read() {
         .collect();
     assert!(!priced.is_empty());
     assert!(
-        priced
-            .iter()
-            .all(|price| price["category"] == "utility" && price["type"] == "regular")
+        priced.iter().all(|price| price["category"] == "utility" && price["type"] == "regular")
     );
 }
 
@@ -174,18 +151,11 @@ fn a_wamid_contains_the_recipient_and_is_unique_per_epoch() {
     for epoch in [0, 1] {
         let mut model = Model::new(Config { epoch, ..config() }).expect("valid");
         for (call, number) in [(0, NUMBER), (1, NUMBER), (2, FAST)] {
-            send_from(
-                &mut model,
-                START + call * 10_000,
-                number,
-                &order("+4915112345678", "o"),
-            );
+            send_from(&mut model, START + call * 10_000, number, &order("+4915112345678", "o"));
         }
         for accepted in model.ledger().accepted() {
             let encoded = accepted.wamid.strip_prefix("wamid.").expect("prefix");
-            let bytes = base64::engine::general_purpose::STANDARD
-                .decode(encoded)
-                .expect("base64");
+            let bytes = base64::engine::general_purpose::STANDARD.decode(encoded).expect("base64");
             assert!(bytes.windows(13).any(|window| window == b"4915112345678"));
             assert!(seen.insert(accepted.wamid.clone()), "a wamid came twice");
         }
@@ -212,14 +182,9 @@ fn token_and_number_are_checked_before_the_request() {
     assert_eq!(code("7", Some("metasim-token")), (400, Some(100)));
     assert_eq!(code(NUMBER, Some("metasim-token")), (400, Some(100)));
     let refused = model.summary().refused_by_code;
-    assert_eq!(
-        refused,
-        [(100, 2), (104, 1), (190, 1)].into_iter().collect()
-    );
+    assert_eq!(refused, [(100, 2), (104, 1), (190, 1)].into_iter().collect());
     let unknown = send_from(&mut model, START, "7", &order("+4915112345678", "o"));
-    let Body::Json(value) = &unknown.body else {
-        panic!("JSON")
-    };
+    let Body::Json(value) = &unknown.body else { panic!("JSON") };
     assert_eq!(value["error"]["error_subcode"], 33);
 }
 
@@ -229,38 +194,16 @@ fn throughput_refuses_and_counts() {
     for call in 0..100 {
         let to = format!("+49151{call:08}");
         let answer = send(&mut model, START, &order(&to, "o"));
-        assert_eq!(
-            error_code(&answer),
-            (call >= 80).then_some(130_429),
-            "call {call}"
-        );
+        assert_eq!(error_code(&answer), (call >= 80).then_some(130_429), "call {call}");
     }
-    assert_eq!(
-        error_code(&send(&mut model, START + 999, &text("+4915100000000"))),
-        Some(130_429)
-    );
-    assert_eq!(
-        error_code(&send(
-            &mut model,
-            START + 1_000,
-            &order("+4915100000000", "o")
-        )),
-        None
-    );
+    assert_eq!(error_code(&send(&mut model, START + 999, &text("+4915100000000"))), Some(130_429));
+    assert_eq!(error_code(&send(&mut model, START + 1_000, &order("+4915100000000", "o"))), None);
     let numbers = model.summary().numbers;
     let number = &numbers[NUMBER];
-    assert_eq!(
-        (number.throughput_violations, number.calls_per_second_max),
-        (21, 101)
-    );
+    assert_eq!((number.throughput_violations, number.calls_per_second_max), (21, 101));
     assert_eq!((number.messages_per_second_max, number.calls), (80, 102));
     assert_eq!(
-        error_code(&send_from(
-            &mut model,
-            START,
-            FAST,
-            &order("+4915100000000", "o")
-        )),
+        error_code(&send_from(&mut model, START, FAST, &order("+4915100000000", "o"))),
         None
     );
 }
@@ -277,14 +220,8 @@ fn inbound_messages_use_up_throughput() {
         };
         model.inject(START, injection).expect("known number");
     }
-    assert_eq!(
-        error_code(&send(&mut model, START, &order("+4915100000001", "o"))),
-        None
-    );
-    assert_eq!(
-        error_code(&send(&mut model, START, &order("+4915100000002", "o"))),
-        Some(130_429)
-    );
+    assert_eq!(error_code(&send(&mut model, START, &order("+4915100000001", "o"))), None);
+    assert_eq!(error_code(&send(&mut model, START, &order("+4915100000002", "o"))), Some(130_429));
 }
 
 #[test]
@@ -292,16 +229,9 @@ fn the_pair_limit_concerns_one_recipient() {
     let mut model = model();
     for call in 0..50 {
         let answer = send(&mut model, START + call, &order("+4915100000001", "o"));
-        assert_eq!(
-            error_code(&answer),
-            (call >= 45).then_some(131_056),
-            "call {call}"
-        );
+        assert_eq!(error_code(&answer), (call >= 45).then_some(131_056), "call {call}");
     }
-    assert_eq!(
-        error_code(&send(&mut model, START + 50, &order("+4915100000002", "o"))),
-        None
-    );
+    assert_eq!(error_code(&send(&mut model, START + 50, &order("+4915100000002", "o"))), None);
     assert_eq!(model.summary().pair_violations, 5);
     assert_eq!(model.calls_to("4915100000001"), 50);
 }
@@ -322,27 +252,15 @@ fn session_messages_need_the_service_window() {
         text: "grüße".to_owned(),
         name: Some("Ada".to_owned()),
     };
-    let id = model
-        .inject(START + 60_000, injection)
-        .expect("known number")
-        .expect("an id");
+    let id = model.inject(START + 60_000, injection).expect("known number").expect("an id");
     let inbound = value_of(&drain(&mut model)[0].1);
     assert_eq!(inbound["messages"][0]["id"], id.as_str());
     assert_eq!(inbound["contacts"][0]["profile"]["name"], "Ada");
     let answer = send(&mut model, START + 60_001, &text(to));
-    let Body::Json(value) = &answer.body else {
-        panic!("JSON")
-    };
-    assert!(
-        value["messages"][0].get("message_status").is_none(),
-        "templates only"
-    );
+    let Body::Json(value) = &answer.body else { panic!("JSON") };
+    assert!(value["messages"][0].get("message_status").is_none(), "templates only");
     assert_eq!(names(&statuses(&mut model)), ["sent", "delivered", "read"]);
-    send(
-        &mut model,
-        START + 60_000 + crate::SERVICE_WINDOW_MS,
-        &text(to),
-    );
+    send(&mut model, START + 60_000 + crate::SERVICE_WINDOW_MS, &text(to));
     assert_eq!(names(&statuses(&mut model)), ["failed"]);
 }
 
@@ -376,53 +294,27 @@ fn notices_change_what_is_accepted() {
     send(&mut model, START, &sale);
     assert_eq!(statuses(&mut model)[0]["errors"][0]["code"], 131_050);
 
-    let upgrade = Injection::Throughput {
-        phone_number_id: NUMBER.to_owned(),
-        per_second: 1_000,
-    };
-    assert_eq!(
-        model.throughput(NUMBER).expect("known")["throughput"]["level"],
-        "STANDARD"
-    );
+    let upgrade = Injection::Throughput { phone_number_id: NUMBER.to_owned(), per_second: 1_000 };
+    assert_eq!(model.throughput(NUMBER).expect("known")["throughput"]["level"], "STANDARD");
     model.inject(START, upgrade).expect("known number");
-    assert_eq!(
-        value_of(&drain(&mut model)[0].1)["event"],
-        "THROUGHPUT_UPGRADE"
-    );
-    assert_eq!(
-        model.throughput(NUMBER).expect("known")["throughput"]["level"],
-        "HIGH"
-    );
+    assert_eq!(value_of(&drain(&mut model)[0].1)["event"], "THROUGHPUT_UPGRADE");
+    assert_eq!(model.throughput(NUMBER).expect("known")["throughput"]["level"], "HIGH");
     assert_eq!(model.throughput("7"), None);
 }
 
 #[test]
 fn statuses_share_bodies_up_to_the_limit() {
-    let mut model = Model::new(Config {
-        updates_per_webhook_max: 7,
-        ..config()
-    })
-    .expect("valid");
+    let mut model = Model::new(Config { updates_per_webhook_max: 7, ..config() }).expect("valid");
     for serial in 0..20 {
-        send(
-            &mut model,
-            START,
-            &order(&magic::number(2, 0, 0, serial), "o"),
-        );
+        send(&mut model, START, &order(&magic::number(2, 0, 0, serial), "o"));
     }
     let webhooks = model.due_webhooks(START + 3_600_000);
     let sizes: Vec<usize> = webhooks.iter().map(|webhook| webhook.updates).collect();
     assert_eq!(sizes, [7, 7, 6]);
     for webhook in &webhooks {
         let value = value_of(webhook);
-        assert_eq!(
-            value["statuses"].as_array().map(Vec::len),
-            Some(webhook.updates)
-        );
-        assert_eq!(
-            value["contacts"].as_array().map(Vec::len),
-            Some(webhook.updates)
-        );
+        assert_eq!(value["statuses"].as_array().map(Vec::len), Some(webhook.updates));
+        assert_eq!(value["contacts"].as_array().map(Vec::len), Some(webhook.updates));
     }
     assert_eq!((model.next_due(), model.updates_pending()), (None, 0));
 }
@@ -431,11 +323,7 @@ fn statuses_share_bodies_up_to_the_limit() {
 fn every_read_message_has_its_price_somewhere() {
     let mut model = model();
     for serial in 0..60 {
-        send(
-            &mut model,
-            START,
-            &order(&magic::number(0, 0, 0, serial), "o"),
-        );
+        send(&mut model, START, &order(&magic::number(0, 0, 0, serial), "o"));
     }
     let mut priced: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for status in statuses(&mut model) {
@@ -444,15 +332,9 @@ fn every_read_message_has_its_price_somewhere() {
             names.insert(status["status"].as_str().expect("text").to_owned());
         }
     }
-    let kinds: BTreeSet<Vec<&str>> = priced
-        .values()
-        .map(|names| names.iter().map(String::as_str).collect())
-        .collect();
-    let expected = [
-        vec!["sent"],
-        vec!["delivered", "read"],
-        vec!["delivered", "read", "sent"],
-    ];
+    let kinds: BTreeSet<Vec<&str>> =
+        priced.values().map(|names| names.iter().map(String::as_str).collect()).collect();
+    let expected = [vec!["sent"], vec!["delivered", "read"], vec!["delivered", "read", "sent"]];
     assert_eq!(kinds, expected.into_iter().collect());
 }
 
@@ -460,11 +342,7 @@ fn every_read_message_has_its_price_somewhere() {
 fn a_clock_that_jumps_back_gives_no_room() {
     let mut model = model();
     for serial in 0..80 {
-        send(
-            &mut model,
-            START,
-            &order(&format!("+49151{serial:08}"), "o"),
-        );
+        send(&mut model, START, &order(&format!("+49151{serial:08}"), "o"));
     }
     let answer = send(&mut model, START - 5_000, &order("+4915200000001", "o"));
     assert_eq!(error_code(&answer), Some(130_429));

@@ -20,61 +20,25 @@ fn named(name: &str) -> Template {
 fn config() -> Config {
     let templates = vec![
         named("plain"),
-        Template {
-            body: Variables::Positional(2),
-            ..named("two")
-        },
-        Template {
-            body: Variables::Named(vec!["a".into(), "b".into()]),
-            ..named("named")
-        },
-        Template {
-            header: Header::Image,
-            ..named("image")
-        },
-        Template {
-            header: Header::Text,
-            ..named("titled")
-        },
-        Template {
-            url_buttons: 1,
-            ..named("link")
-        },
+        Template { body: Variables::Positional(2), ..named("two") },
+        Template { body: Variables::Named(vec!["a".into(), "b".into()]), ..named("named") },
+        Template { header: Header::Image, ..named("image") },
+        Template { header: Header::Text, ..named("titled") },
+        Template { url_buttons: 1, ..named("link") },
         Template {
             url_buttons: 1,
             body: Variables::Positional(1),
             category: Category::Authentication,
             ..named("code")
         },
-        Template {
-            category: Category::Marketing,
-            ..named("sale")
-        },
-        Template {
-            status: TemplateStatus::Paused,
-            ..named("paused")
-        },
-        Template {
-            status: TemplateStatus::Disabled,
-            ..named("disabled")
-        },
-        Template {
-            status: TemplateStatus::Pending,
-            ..named("pending")
-        },
-        Template {
-            status: TemplateStatus::Rejected,
-            ..named("rejected")
-        },
-        Template {
-            waba_id: Some("other".to_owned()),
-            ..named("foreign")
-        },
+        Template { category: Category::Marketing, ..named("sale") },
+        Template { status: TemplateStatus::Paused, ..named("paused") },
+        Template { status: TemplateStatus::Disabled, ..named("disabled") },
+        Template { status: TemplateStatus::Pending, ..named("pending") },
+        Template { status: TemplateStatus::Rejected, ..named("rejected") },
+        Template { waba_id: Some("other".to_owned()), ..named("foreign") },
     ];
-    Config {
-        templates,
-        ..Config::default()
-    }
+    Config { templates, ..Config::default() }
 }
 
 fn check(endpoint: Endpoint, body: &Value) -> Result<Request, (i64, String)> {
@@ -101,10 +65,7 @@ fn with(mut body: Value, pointer: &str, value: Value) -> Value {
 }
 
 fn without(mut body: Value, key: &str) -> Value {
-    body.as_object_mut()
-        .expect("object")
-        .remove(key)
-        .expect("key was there");
+    body.as_object_mut().expect("object").remove(key).expect("key was there");
     body
 }
 
@@ -116,10 +77,8 @@ fn template(name: &str, components: Value) -> Value {
 }
 
 fn body(values: &[&str]) -> Value {
-    let parameters: Vec<Value> = values
-        .iter()
-        .map(|value| json!({"type": "text", "text": value}))
-        .collect();
+    let parameters: Vec<Value> =
+        values.iter().map(|value| json!({"type": "text", "text": value})).collect();
     json!([{"type": "body", "parameters": parameters}])
 }
 
@@ -142,10 +101,7 @@ fn the_envelope_is_checked() {
         (base(), None),
         (json!([]), Some(100)),
         (without(base(), "messaging_product"), Some(100)),
-        (
-            with(base(), "/messaging_product", json!("telegram")),
-            Some(100),
-        ),
+        (with(base(), "/messaging_product", json!("telegram")), Some(100)),
         (without(base(), "recipient_type"), None),
         (with(base(), "/recipient_type", json!("group")), Some(100)),
         (with(base(), "/recipient_type", json!(null)), Some(100)),
@@ -155,20 +111,14 @@ fn the_envelope_is_checked() {
         (with(base(), "/to", json!("4915112345678")), None),
         (with(base(), "/to", json!("+49151x2345678")), Some(131_009)),
         (with(base(), "/to", json!("+123456")), Some(131_009)),
-        (
-            with(base(), "/to", json!("+1234567890123456")),
-            Some(131_009),
-        ),
+        (with(base(), "/to", json!("+1234567890123456")), Some(131_009)),
         (with(base(), "/to", json!("+0491511234567")), Some(131_009)),
         (with(base(), "/to", json!("+15550100001")), Some(131_021)),
         (without(base(), "type"), Some(100)),
         (with(base(), "/type", json!("pigeon")), Some(100)),
         (with(base(), "/txet", json!({})), Some(100)),
         (with(base(), "/product_policy", json!("STRICT")), Some(100)),
-        (
-            with(base(), "/context", json!({"message_id": "wamid.x"})),
-            None,
-        ),
+        (with(base(), "/context", json!({"message_id": "wamid.x"})), None),
     ];
     for (body, expected) in cases {
         assert_eq!(code(&body), expected, "{body}");
@@ -177,19 +127,11 @@ fn the_envelope_is_checked() {
 
 #[test]
 fn lengths_are_in_characters() {
-    let opaque = |length| {
-        with(
-            text_message(),
-            "/biz_opaque_callback_data",
-            json!("é".repeat(length)),
-        )
-    };
+    let opaque =
+        |length| with(text_message(), "/biz_opaque_callback_data", json!("é".repeat(length)));
     assert_eq!(code(&opaque(512)), None);
     assert_eq!(code(&opaque(513)), Some(100));
-    assert_eq!(
-        code(&with(text_message(), "/biz_opaque_callback_data", json!(1))),
-        Some(100)
-    );
+    assert_eq!(code(&with(text_message(), "/biz_opaque_callback_data", json!(1))), Some(100));
     let text = |length| with(text_message(), "/text", json!({"body": "é".repeat(length)}));
     assert_eq!(code(&text(4096)), None);
     assert_eq!(code(&text(4097)), Some(100));
@@ -206,34 +148,19 @@ fn other_contents_need_their_object() {
         )
     };
     assert_eq!(code(&message("image", json!({"id": "1"}))), None);
-    assert_eq!(
-        code(&message("image", json!({"link": "https://x/y"}))),
-        None
-    );
+    assert_eq!(code(&message("image", json!({"link": "https://x/y"}))), None);
     assert_eq!(code(&message("image", json!({"caption": "c"}))), Some(100));
     assert_eq!(code(&message("image", json!("1"))), Some(100));
     assert_eq!(code(&message("contacts", json!([{}]))), None);
     assert_eq!(code(&message("interactive", json!({"type": "list"}))), None);
-    assert_eq!(
-        code(&with(
-            without(text_message(), "text"),
-            "/type",
-            json!("text")
-        )),
-        Some(100)
-    );
+    assert_eq!(code(&with(without(text_message(), "text"), "/type", json!("text"))), Some(100));
 }
 
 #[test]
 fn a_business_scoped_id_can_stand_for_the_number() {
     let to = |id: &str| with(without(text_message(), "to"), "/recipient", json!(id));
     let recipient = check(Endpoint::Messages, &to("DE.13491208655302741918")).map(|r| r.recipient);
-    assert_eq!(
-        recipient,
-        Ok(Recipient::BusinessScoped(
-            "DE.13491208655302741918".to_owned()
-        ))
-    );
+    assert_eq!(recipient, Ok(Recipient::BusinessScoped("DE.13491208655302741918".to_owned())));
     for wrong in ["13491208655302741918", "de.1349", "DE.", "DE.13-49"] {
         assert_eq!(code(&to(wrong)), Some(131_009), "{wrong}");
     }
@@ -256,11 +183,7 @@ fn a_business_scoped_id_can_stand_for_the_number() {
 #[test]
 fn templates_are_found_by_name_language_and_account() {
     let language = |code: &str| {
-        with(
-            template("plain", json!([])),
-            "/template/language",
-            json!({"code": code}),
-        )
+        with(template("plain", json!([])), "/template/language", json!({"code": code}))
     };
     let cases = [
         (template("plain", json!([])), None),
@@ -347,24 +270,12 @@ fn headers_and_buttons_need_their_values() {
         (template("image", header(json!([image]))), None),
         (template("image", json!([])), Some(132_012)),
         (
-            template(
-                "image",
-                header(json!([{"type": "video", "video": {"id": "1"}}])),
-            ),
+            template("image", header(json!([{"type": "video", "video": {"id": "1"}}]))),
             Some(132_012),
         ),
-        (
-            template("image", header(json!([{"type": "image"}]))),
-            Some(132_012),
-        ),
-        (
-            template("image", header(json!([image, image]))),
-            Some(132_000),
-        ),
-        (
-            template("titled", header(json!([{"type": "text", "text": "t"}]))),
-            None,
-        ),
+        (template("image", header(json!([{"type": "image"}]))), Some(132_012)),
+        (template("image", header(json!([image, image]))), Some(132_000)),
+        (template("titled", header(json!([{"type": "text", "text": "t"}]))), None),
         (template("titled", json!([])), Some(132_000)),
         (template("titled", header(json!([image]))), Some(132_012)),
         (template("plain", header(json!([image]))), Some(132_000)),
@@ -384,14 +295,8 @@ fn the_marketing_endpoint_takes_marketing_templates_only() {
     let marketing = |body: &Value| check(Endpoint::MarketingMessages, body).err().map(|e| e.0);
     let sale = template("sale", json!([]));
     assert_eq!(marketing(&sale), None);
-    assert_eq!(
-        marketing(&with(sale.clone(), "/product_policy", json!("STRICT"))),
-        None
-    );
-    assert_eq!(
-        marketing(&with(sale.clone(), "/product_policy", json!("LAX"))),
-        Some(100)
-    );
+    assert_eq!(marketing(&with(sale.clone(), "/product_policy", json!("STRICT"))), None);
+    assert_eq!(marketing(&with(sale.clone(), "/product_policy", json!("LAX"))), Some(100));
     assert_eq!(marketing(&template("plain", json!([]))), Some(131_055));
     assert_eq!(marketing(&text_message()), Some(100));
     assert_eq!(code(&sale), None, "the ordinary endpoint takes them too");

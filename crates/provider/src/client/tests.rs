@@ -35,10 +35,7 @@ fn dispatch() -> Dispatch {
         template_language: "en_US".into(),
         template_version: 1,
         category: "utility".into(),
-        parameters: vec![TemplateParameter {
-            name: None,
-            value: "№ 17".into(),
-        }],
+        parameters: vec![TemplateParameter { name: None, value: "№ 17".into() }],
         campaign: None,
         consent_seq: 1,
         valid_until: Timestamp::from_millis(0),
@@ -108,17 +105,11 @@ async fn read_request(stream: &mut TcpStream) -> Option<Vec<u8>> {
 }
 
 fn keep_alive(body: &str) -> String {
-    format!(
-        "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    )
+    format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())
 }
 
 fn lost_reason(completed: &Completed) -> &str {
-    assert!(
-        completed.latency.is_some(),
-        "it was handed over: {completed:?}"
-    );
+    assert!(completed.latency.is_some(), "it was handed over: {completed:?}");
     match &completed.outcome {
         Outcome::Lost { reason } => reason,
         other => panic!("expected a lost call, got {other:?}"),
@@ -144,35 +135,18 @@ async fn the_request_is_exactly_this() {
         headers: HeaderMap,
         body: axum::body::Bytes,
     ) -> &'static str {
-        seen.lock()
-            .unwrap()
-            .push((method, uri, headers, body.to_vec()));
+        seen.lock().unwrap().push((method, uri, headers, body.to_vec()));
         ACCEPTED
     }
     let seen = Seen::default();
     let base = serve(Router::new().fallback(any(note)).with_state(seen.clone())).await;
     let completed = call(&api(&format!("{base}/"), |_| {})).await;
-    let answer = Answer::Accepted {
-        wamid: Wamid::new("wamid.X"),
-        status: Acceptance::Accepted,
-    };
-    assert_eq!(
-        completed.outcome,
-        Outcome::Answered {
-            http_status: 200,
-            answer
-        }
-    );
-    assert!(
-        completed
-            .latency
-            .is_some_and(|latency| latency < Duration::from_secs(2))
-    );
+    let answer = Answer::Accepted { wamid: Wamid::new("wamid.X"), status: Acceptance::Accepted };
+    assert_eq!(completed.outcome, Outcome::Answered { http_status: 200, answer });
+    assert!(completed.latency.is_some_and(|latency| latency < Duration::from_secs(2)));
 
     let seen = seen.lock().unwrap();
-    let [(method, uri, headers, body)] = &seen[..] else {
-        panic!("one request: {seen:?}")
-    };
+    let [(method, uri, headers, body)] = &seen[..] else { panic!("one request: {seen:?}") };
     assert_eq!(
         (method.as_str(), uri.to_string().as_str()),
         ("POST", "/v25.0/106540352242922/messages")
@@ -180,14 +154,8 @@ async fn the_request_is_exactly_this() {
     assert_eq!(*body, template_body(&dispatch(), OPAQUE));
     let mut names: Vec<&str> = headers.keys().map(|name| name.as_str()).collect();
     names.sort_unstable();
-    let expected = [
-        "accept",
-        "authorization",
-        "content-length",
-        "content-type",
-        "host",
-        "user-agent",
-    ];
+    let expected =
+        ["accept", "authorization", "content-length", "content-type", "host", "user-agent"];
     assert_eq!(names, expected);
     assert_eq!(headers["authorization"], "Bearer EAAG-secret");
     assert_eq!(headers["content-type"], "application/json");
@@ -207,13 +175,7 @@ async fn an_error_body_is_read_whatever_its_status() {
             details: None,
             is_transient: None,
         });
-        assert_eq!(
-            completed.outcome,
-            Outcome::Answered {
-                http_status: status,
-                answer
-            }
-        );
+        assert_eq!(completed.outcome, Outcome::Answered { http_status: status, answer });
     }
 }
 
@@ -227,13 +189,7 @@ async fn answers_that_prove_nothing() {
     ] {
         let completed = call(&api(&answering(status, body).await, |_| {})).await;
         let answer = Answer::Unparsed { reason };
-        assert_eq!(
-            completed.outcome,
-            Outcome::Answered {
-                http_status: status,
-                answer
-            }
-        );
+        assert_eq!(completed.outcome, Outcome::Answered { http_status: status, answer });
     }
 }
 
@@ -259,15 +215,10 @@ async fn silence_is_lost_after_the_total_timeout() {
         let _ = hold.send(stream);
     });
     let timeout = Duration::from_millis(300);
-    let api = api(&format!("http://{address}"), |config| {
-        config.total_timeout = timeout
-    });
+    let api = api(&format!("http://{address}"), |config| config.total_timeout = timeout);
     let started = Instant::now();
     let completed = call(&api).await;
-    assert!(
-        lost_reason(&completed).contains("timed out"),
-        "{completed:?}"
-    );
+    assert!(lost_reason(&completed).contains("timed out"), "{completed:?}");
     assert!(started.elapsed() >= timeout);
     drop(held.await);
 }
@@ -282,26 +233,14 @@ async fn an_answer_that_breaks_off_or_never_ends_is_lost() {
         stream.write_all(part.as_bytes()).await.unwrap();
     });
     let completed = call(&api(&format!("http://{address}"), |_| {})).await;
-    assert!(
-        lost_reason(&completed).contains("status 400 broke off"),
-        "{completed:?}"
-    );
+    assert!(lost_reason(&completed).contains("status 400 broke off"), "{completed:?}");
 
     let huge = answering(200, " ".repeat(ANSWER_BYTES_MAX) + ACCEPTED).await;
     let completed = call(&api(&huge, |_| {})).await;
-    assert!(
-        lost_reason(&completed).contains("is over 1048576 bytes"),
-        "{completed:?}"
-    );
+    assert!(lost_reason(&completed).contains("is over 1048576 bytes"), "{completed:?}");
     let largest = " ".repeat(ANSWER_BYTES_MAX - ACCEPTED.len()) + ACCEPTED;
     let completed = call(&api(&answering(200, largest).await, |_| {})).await;
-    assert!(matches!(
-        completed.outcome,
-        Outcome::Answered {
-            http_status: 200,
-            ..
-        }
-    ));
+    assert!(matches!(completed.outcome, Outcome::Answered { http_status: 200, .. }));
 }
 
 #[tokio::test]
@@ -311,10 +250,7 @@ async fn no_connection_is_proven_unsent() {
     let completed = call(&api(&format!("http://{address}"), |_| {})).await;
     assert_eq!(unsent_cause(&completed), Unsent::NoConnection);
     let text = format!("{completed:?}");
-    assert!(
-        text.contains("refused") && !text.contains("106540352242922"),
-        "{text}"
-    );
+    assert!(text.contains("refused") && !text.contains("106540352242922"), "{text}");
 
     let completed = call(&api("http://no-such-host.invalid", |_| {})).await;
     assert_eq!(unsent_cause(&completed), Unsent::NoConnection);
@@ -336,22 +272,10 @@ async fn a_failed_or_slow_handshake_is_proven_unsent() {
     let base = format!("https://{address}");
     let short = Duration::from_millis(200);
     let api = api(&base, |config| config.connect_timeout = short);
-    assert_eq!(
-        unsent_cause(&call(&api).await),
-        Unsent::NoConnection,
-        "not TLS"
-    );
-    assert_eq!(
-        unsent_cause(&call(&api).await),
-        Unsent::NoConnection,
-        "no TLS in time"
-    );
+    assert_eq!(unsent_cause(&call(&api).await), Unsent::NoConnection, "not TLS");
+    assert_eq!(unsent_cause(&call(&api).await), Unsent::NoConnection, "no TLS in time");
     let completed = call_by(&api, Duration::from_millis(50)).await;
-    assert_eq!(
-        unsent_cause(&completed),
-        Unsent::TooLate,
-        "no TLS before the time to start"
-    );
+    assert_eq!(unsent_cause(&completed), Unsent::TooLate, "no TLS before the time to start");
 }
 
 #[tokio::test]
@@ -363,16 +287,10 @@ async fn nothing_is_sent_after_the_time_to_start() {
         ACCEPTED
     };
     let api = api(&serve(Router::new().fallback(count)).await, |_| {});
-    assert_eq!(
-        unsent_cause(&call_by(&api, Duration::ZERO).await),
-        Unsent::TooLate
-    );
+    assert_eq!(unsent_cause(&call_by(&api, Duration::ZERO).await), Unsent::TooLate);
     // Now with a connection in the pool, where nothing has to be waited for.
     assert!(matches!(call(&api).await.outcome, Outcome::Answered { .. }));
-    assert_eq!(
-        unsent_cause(&call_by(&api, Duration::ZERO).await),
-        Unsent::TooLate
-    );
+    assert_eq!(unsent_cause(&call_by(&api, Duration::ZERO).await), Unsent::TooLate);
     assert!(matches!(call(&api).await.outcome, Outcome::Answered { .. }));
     assert_eq!(requests.load(Ordering::SeqCst), 2);
 }
@@ -387,10 +305,7 @@ async fn a_redirect_is_an_answer_and_not_followed() {
     };
     let router = Router::new()
         .route("/elsewhere", any(elsewhere))
-        .route(
-            "/v25.0/303/messages",
-            any(|| async { Redirect::to("/elsewhere").into_response() }),
-        )
+        .route("/v25.0/303/messages", any(|| async { Redirect::to("/elsewhere").into_response() }))
         .fallback(|| async { Redirect::temporary("/elsewhere").into_response() });
     let api = api(&serve(router).await, |_| {});
     let (dispatch, token) = (dispatch(), SecretString::from(TOKEN));
@@ -402,13 +317,8 @@ async fn a_redirect_is_an_answer_and_not_followed() {
             opaque_data: OPAQUE,
             start_by: Instant::now() + Duration::from_secs(2),
         };
-        let answer = Answer::Unparsed {
-            reason: UnparsedReason::NotJson,
-        };
-        let outcome = Outcome::Answered {
-            http_status: status,
-            answer,
-        };
+        let answer = Answer::Unparsed { reason: UnparsedReason::NotJson };
+        let outcome = Outcome::Answered { http_status: status, answer };
         assert_eq!(api.send_template(call).await.outcome, outcome);
     }
     assert_eq!(followed.load(Ordering::SeqCst), 0);
@@ -424,10 +334,7 @@ async fn a_request_lost_on_a_pooled_connection_is_not_written_again() {
             let (mut stream, _) = listener.accept().await.unwrap();
             let first = read_request(&mut stream).await;
             counter.fetch_add(usize::from(first.is_some()), Ordering::SeqCst);
-            stream
-                .write_all(keep_alive(ACCEPTED).as_bytes())
-                .await
-                .unwrap();
+            stream.write_all(keep_alive(ACCEPTED).as_bytes()).await.unwrap();
             let second = read_request(&mut stream).await;
             counter.fetch_add(usize::from(second.is_some()), Ordering::SeqCst);
         }
@@ -453,13 +360,7 @@ async fn what_cannot_be_built_is_not_sent_and_not_told() {
         let token = SecretString::from(token);
         let phone_number_id = &PhoneNumberId::new(number);
         let (dispatch, opaque_data) = (&dispatch, OPAQUE);
-        let call = Call {
-            phone_number_id,
-            token: &token,
-            dispatch,
-            opaque_data,
-            start_by,
-        };
+        let call = Call { phone_number_id, token: &token, dispatch, opaque_data, start_by };
         let completed = api.send_template(call).await;
         assert_eq!(unsent_cause(&completed), cause, "{number:?}");
         assert!(!format!("{completed:?}").contains("secret"));
@@ -482,8 +383,5 @@ fn the_token_shows_in_no_debug_output() {
     assert_eq!(request.headers()[AUTHORIZATION], "Bearer EAAG-secret");
     let text = format!("{request:?} {token:?} {api:?}");
     assert!(!text.contains("secret") && !text.contains("EAAG"), "{text}");
-    assert!(
-        text.ends_with("CloudApi(https://graph.facebook.com/v25.0)"),
-        "{text}"
-    );
+    assert!(text.ends_with("CloudApi(https://graph.facebook.com/v25.0)"), "{text}");
 }

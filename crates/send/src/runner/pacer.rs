@@ -21,10 +21,7 @@ pub(super) struct Pacer {
 
 impl Pacer {
     pub fn new(origin: Instant) -> Self {
-        Self {
-            origin,
-            buckets: Mutex::default(),
-        }
+        Self { origin, buckets: Mutex::default() }
     }
 
     /// Waits for the number's next start. False at once, and without taking it, when it would not
@@ -44,9 +41,7 @@ impl Pacer {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         let bucket = buckets.entry(number.clone()).or_default();
         let at_ms = bucket.earliest(pace, now_ms);
-        let start = now
-            .checked_add(at_ms.since(now_ms))
-            .filter(|start| *start < start_by)?;
+        let start = now.checked_add(at_ms.since(now_ms)).filter(|start| *start < start_by)?;
         bucket.debit(pace, at_ms);
         Some(start)
     }
@@ -89,13 +84,7 @@ mod tests {
         assert_eq!(refused, [Some(0), Some(100), Some(200), None, None]);
         assert_eq!(starts(&pacer, pace, 1, 2_000).await, [Some(300)]);
         assert!(
-            !pacer
-                .wait(
-                    &PhoneNumberId::new("n"),
-                    Limit::CLOSED,
-                    Instant::now() + SECOND
-                )
-                .await
+            !pacer.wait(&PhoneNumberId::new("n"), Limit::CLOSED, Instant::now() + SECOND).await
         );
     }
 

@@ -68,10 +68,7 @@ async fn serve(
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, router).await });
-    (
-        CloudApi::new(&Config::new(base, "v25.0")).unwrap(),
-        requests,
-    )
+    (CloudApi::new(&Config::new(base, "v25.0")).unwrap(), requests)
 }
 
 fn runner(api: CloudApi, calls_max: usize) -> ProviderRunner {
@@ -91,11 +88,7 @@ fn cause(result: &CallResult) -> NotStarted {
 fn metrics(snapshotter: &Snapshotter) -> Vec<(String, Option<String>, DebugValue)> {
     let rows = snapshotter.snapshot().into_vec().into_iter();
     rows.map(|(key, _, _, value)| {
-        let label = key
-            .key()
-            .labels()
-            .next()
-            .map(|label| label.value().to_owned());
+        let label = key.key().labels().next().map(|label| label.value().to_owned());
         (key.key().name().to_owned(), label, value)
     })
     .collect()
@@ -107,67 +100,34 @@ async fn a_result_names_its_attempt_and_is_counted_by_class() {
     let snapshotter = recorder.snapshotter();
     let _guard = metrics::set_default_local_recorder(&recorder);
     let (api, _) = serve(Duration::from_millis(20), (200, ACCEPTED)).await;
-    let result = runner(api, 4)
-        .call(effect(Lane::Bulk), Instant::now())
-        .await;
-    assert_eq!(
-        (result.message_id, result.attempt),
-        (MessageId::from_bytes([7; 16]), 3)
-    );
-    assert!(
-        result
-            .latency_ms
-            .is_some_and(|ms| (20..2_000).contains(&ms)),
-        "{result:?}"
-    );
+    let result = runner(api, 4).call(effect(Lane::Bulk), Instant::now()).await;
+    assert_eq!((result.message_id, result.attempt), (MessageId::from_bytes([7; 16]), 3));
+    assert!(result.latency_ms.is_some_and(|ms| (20..2_000).contains(&ms)), "{result:?}");
     assert!(matches!(
         &result.outcome,
         CallOutcome::Answered { http_status: 200, answer: Answer::Accepted { wamid, .. } }
             if wamid.as_str() == "wamid.X"
     ));
     let (api, _) = serve(Duration::ZERO, THROTTLED).await;
-    let result = runner(api, 4)
-        .call(effect(Lane::Bulk), Instant::now())
-        .await;
-    assert!(matches!(
-        &result.outcome,
-        CallOutcome::Answered {
-            http_status: 400,
-            ..
-        }
-    ));
+    let result = runner(api, 4).call(effect(Lane::Bulk), Instant::now()).await;
+    assert!(matches!(&result.outcome, CallOutcome::Answered { http_status: 400, .. }));
 
     let metrics = metrics(&snapshotter);
     for class in ["accepted", "throttle_number"] {
-        let row = (
-            REQUESTS_TOTAL.to_owned(),
-            Some(class.to_owned()),
-            DebugValue::Counter(1),
-        );
+        let row = (REQUESTS_TOTAL.to_owned(), Some(class.to_owned()), DebugValue::Counter(1));
         assert!(metrics.contains(&row), "{class}: {metrics:?}");
     }
-    let in_flight = (
-        REQUESTS_IN_FLIGHT.to_owned(),
-        None,
-        DebugValue::Gauge(0.0.into()),
-    );
+    let in_flight = (REQUESTS_IN_FLIGHT.to_owned(), None, DebugValue::Gauge(0.0.into()));
     assert!(metrics.contains(&in_flight), "{metrics:?}");
     let is_durations =
         |value: &DebugValue| matches!(value, DebugValue::Histogram(v) if v.len() == 2);
-    assert!(
-        metrics
-            .iter()
-            .any(|(name, _, v)| name == REQUEST_DURATION_SECONDS && is_durations(v))
-    );
+    assert!(metrics.iter().any(|(name, _, v)| name == REQUEST_DURATION_SECONDS && is_durations(v)));
 }
 
 #[tokio::test]
 async fn a_missing_credential_is_named_and_nothing_is_sent() {
     let (api, requests) = serve(Duration::ZERO, (200, ACCEPTED)).await;
-    let effect = CallProvider {
-        credential: "acme-prod".into(),
-        ..effect(Lane::Bulk)
-    };
+    let effect = CallProvider { credential: "acme-prod".into(), ..effect(Lane::Bulk) };
     let result = runner(api, 4).call(effect, Instant::now()).await;
     assert_eq!(cause(&result), NotStarted::NoCredential);
     assert!(format!("{:?}", result.outcome).contains("acme-prod"));
@@ -181,14 +141,8 @@ async fn an_intent_committed_too_long_ago_is_not_called() {
     let long_ago = Instant::now() - Duration::from_millis(2_001);
     let result = runner.call(effect(Lane::Transactional), long_ago).await;
     assert_eq!(cause(&result), NotStarted::TooLate);
-    let short = CallProvider {
-        start_within: Duration::ZERO,
-        ..effect(Lane::Transactional)
-    };
-    assert_eq!(
-        cause(&runner.call(short, Instant::now()).await),
-        NotStarted::TooLate
-    );
+    let short = CallProvider { start_within: Duration::ZERO, ..effect(Lane::Transactional) };
+    assert_eq!(cause(&runner.call(short, Instant::now()).await), NotStarted::TooLate);
     assert_eq!(requests.load(Ordering::SeqCst), 0);
 }
 
@@ -196,10 +150,7 @@ async fn an_intent_committed_too_long_ago_is_not_called() {
 async fn a_call_without_a_slot_in_time_does_not_start_and_bulk_leaves_slots_free() {
     let (api, requests) = serve(Duration::from_millis(600), (200, ACCEPTED)).await;
     let runner = runner(api, 8);
-    let short = |lane| CallProvider {
-        start_within: Duration::from_millis(200),
-        ..effect(lane)
-    };
+    let short = |lane| CallProvider { start_within: Duration::from_millis(200), ..effect(lane) };
     let now = Instant::now();
     let bulk: Vec<_> = (0..8)
         .map(|_| {
@@ -210,13 +161,8 @@ async fn a_call_without_a_slot_in_time_does_not_start_and_bulk_leaves_slots_free
         })
         .collect();
     tokio::time::sleep(Duration::from_millis(50)).await;
-    let transactional = runner
-        .call(short(Lane::Transactional), Instant::now())
-        .await;
-    assert!(
-        matches!(transactional.outcome, CallOutcome::Answered { .. }),
-        "{transactional:?}"
-    );
+    let transactional = runner.call(short(Lane::Transactional), Instant::now()).await;
+    assert!(matches!(transactional.outcome, CallOutcome::Answered { .. }), "{transactional:?}");
     let mut not_started = 0;
     for call in bulk {
         let result = call.await.unwrap();
@@ -235,17 +181,10 @@ async fn calls_of_a_number_start_at_its_pace() {
     let runner = runner(api, 8);
     let begin = Instant::now();
     for _ in 0..4 {
-        let effect = CallProvider {
-            pace: Limit::per_second(10, 1),
-            ..effect(Lane::Bulk)
-        };
+        let effect = CallProvider { pace: Limit::per_second(10, 1), ..effect(Lane::Bulk) };
         runner.call(effect, Instant::now()).await;
     }
-    assert!(
-        begin.elapsed() >= Duration::from_millis(300),
-        "{:?}",
-        begin.elapsed()
-    );
+    assert!(begin.elapsed() >= Duration::from_millis(300), "{:?}", begin.elapsed());
 }
 
 #[tokio::test]
@@ -258,13 +197,8 @@ async fn a_lost_call_is_labelled_lost() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     });
     let api = CloudApi::new(&Config::new(base, "v25.0")).unwrap();
-    let result = runner(api, 1)
-        .call(effect(Lane::Bulk), Instant::now())
-        .await;
-    assert!(
-        matches!(result.outcome, CallOutcome::Lost { .. }),
-        "{result:?}"
-    );
+    let result = runner(api, 1).call(effect(Lane::Bulk), Instant::now()).await;
+    assert!(matches!(result.outcome, CallOutcome::Lost { .. }), "{result:?}");
     assert!(result.latency_ms.is_some());
     assert_eq!(code_class(&result.outcome), "lost");
 }

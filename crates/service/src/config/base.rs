@@ -93,9 +93,8 @@ fn instance_id(section: &mut Section<'_>) -> String {
 
 fn state(section: &mut Section<'_>, base: RuntimeConfig) -> RuntimeConfig {
     const MIB: u64 = 1 << 20;
-    let mut bytes = |key, default: usize| {
-        section.whole(key, default as u64, MIB..=(1 << 40)) as usize
-    };
+    let mut bytes =
+        |key, default: usize| section.whole(key, default as u64, MIB..=(1 << 40)) as usize;
     let block_cache_bytes = bytes("block-cache-bytes", base.block_cache_bytes);
     let write_buffer_bytes = bytes("write-buffer-bytes", base.write_buffer_bytes);
     RuntimeConfig {

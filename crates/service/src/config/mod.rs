@@ -95,7 +95,11 @@ impl<T> Config<T> {
         let own = own(&mut root);
         root.finish();
         let section::Findings { problems, effective } = findings.into_inner();
-        if problems.is_empty() { Ok(Self { base, own, effective }) } else { Err(Problems(problems)) }
+        if problems.is_empty() {
+            Ok(Self { base, own, effective })
+        } else {
+            Err(Problems(problems))
+        }
     }
 
     /// The values in force as TOML, secrets redacted, each with where it comes from.

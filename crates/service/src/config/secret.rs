@@ -1,13 +1,17 @@
 //! Values that are never shown.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use secrecy::{ExposeSecret, SecretString};
 
 /// A secret. It comes from a file or the environment, never from the configuration file, and
 /// neither `Debug` nor the printed configuration shows it.
 #[derive(Clone)]
-pub struct Secret(SecretString);
+pub struct Secret {
+    value: SecretString,
+    file: Option<PathBuf>,
+}
 
 impl Secret {
     /// What is shown instead.
@@ -15,7 +19,7 @@ impl Secret {
 
     /// Wraps a value.
     pub fn new(value: impl Into<String>) -> Self {
-        Self(SecretString::from(value.into()))
+        Self { value: SecretString::from(value.into()), file: None }
     }
 
     /// Reads a file without its trailing line end.
@@ -26,12 +30,26 @@ impl Secret {
         if secret.is_empty() {
             return Err(format!("names {path}, which is empty"));
         }
-        Ok(Self::new(secret))
+        Ok(Self { file: Some(path.into()), ..Self::new(secret) })
     }
 
     /// The value itself: hand it over, do not keep or print it.
     pub fn expose(&self) -> &str {
-        self.0.expose_secret()
+        self.value.expose_secret()
+    }
+
+    /// What its file holds now, for secrets that are rotated while the process runs.
+    pub fn reread(&self) -> Result<Self, String> {
+        match &self.file {
+            Some(file) => Self::read(&file.to_string_lossy()),
+            None => Ok(self.clone()),
+        }
+    }
+}
+
+impl From<Secret> for SecretString {
+    fn from(secret: Secret) -> Self {
+        secret.value
     }
 }
 

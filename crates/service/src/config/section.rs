@@ -141,12 +141,7 @@ impl<'f> Section<'f> {
     }
 
     /// Milliseconds within `range`, or `default`; the key ends in `-ms`.
-    pub fn millis(
-        &mut self,
-        key: &str,
-        default: Duration,
-        range: RangeInclusive<u64>,
-    ) -> Duration {
+    pub fn millis(&mut self, key: &str, default: Duration, range: RangeInclusive<u64>) -> Duration {
         Duration::from_millis(self.whole(key, default.as_millis() as u64, range))
     }
 
@@ -175,11 +170,16 @@ impl<'f> Section<'f> {
     }
 
     /// Every remaining field as text, by key. `redact` says which values are not to be shown.
-    pub(super) fn rest(&mut self, redact: impl Fn(&str) -> bool) -> BTreeMap<String, (String, Origin)> {
+    pub(super) fn rest(
+        &mut self,
+        redact: impl Fn(&str) -> bool,
+    ) -> BTreeMap<String, (String, Origin)> {
         let keys: Vec<String> = self.table.keys().cloned().collect();
         let mut rest = BTreeMap::new();
         for key in keys {
-            let Some((text, origin)) = self.leaf(&key, as_plain) else { continue };
+            let Some((text, origin)) = self.leaf(&key, as_plain) else {
+                continue;
+            };
             let shown = if redact(&key) { Secret::REDACTED.to_owned() } else { text.clone() };
             self.note(&key, toml::Value::String(shown), &origin);
             rest.insert(key, (text, origin));
@@ -208,8 +208,7 @@ impl<'f> Section<'f> {
         table: Table,
         read: impl FnOnce(&mut Section<'_>) -> T,
     ) -> T {
-        let mut inner =
-            Section { path, table, asked: Vec::new(), findings: self.findings };
+        let mut inner = Section { path, table, asked: Vec::new(), findings: self.findings };
         let value = read(&mut inner);
         inner.finish();
         value
@@ -343,10 +342,9 @@ fn as_texts(value: &toml::Value, origin: &Origin) -> Result<Vec<String>, &'stati
             .map(|part| part.trim().to_owned())
             .filter(|part| !part.is_empty())
             .collect()),
-        (toml::Value::Array(items), _) => items
-            .iter()
-            .map(|item| item.as_str().map(str::to_owned).ok_or(EXPECTED))
-            .collect(),
+        (toml::Value::Array(items), _) => {
+            items.iter().map(|item| item.as_str().map(str::to_owned).ok_or(EXPECTED)).collect()
+        }
         _ => Err(EXPECTED),
     }
 }

@@ -158,7 +158,8 @@ fn the_printed_configuration_is_complete_valid_and_without_secrets() {
     let property = format!("\"ssl.key.password_file\" = '{path}'\n[registry]");
     let app = format!("\n[[ingest.apps]]\nname = 'main'\nsecret-file = '{path}'\n");
     let text = MINIMAL.replace("[registry]", &property) + &app;
-    let config = load(&text, &[("SENDPLANE__KAFKA__PROPERTIES__SASL_PASSWORD", "hunter2")]).unwrap();
+    let config =
+        load(&text, &[("SENDPLANE__KAFKA__PROPERTIES__SASL_PASSWORD", "hunter2")]).unwrap();
     assert_eq!(config.base.kafka()["ssl.key.password"], "s3cret");
     let printed = config.print();
     for hidden in ["s3cret", "hunter2"] {

@@ -72,7 +72,9 @@ fn table_of(table: toml::Table) -> Table {
 fn node_of(value: toml::Value) -> Node {
     match value {
         toml::Value::Table(table) => Node::Table(table_of(table)),
-        toml::Value::Array(items) if !items.is_empty() && items.iter().all(toml::Value::is_table) => {
+        toml::Value::Array(items)
+            if !items.is_empty() && items.iter().all(toml::Value::is_table) =>
+        {
             let tables = items.into_iter().filter_map(|item| match item {
                 toml::Value::Table(table) => Some(table_of(table)),
                 _ => None,
@@ -92,7 +94,9 @@ pub(super) fn overlay(
     problems: &mut Vec<Problem>,
 ) {
     for (name, value) in environment {
-        let Some(rest) = name.strip_prefix(ENV_PREFIX) else { continue };
+        let Some(rest) = name.strip_prefix(ENV_PREFIX) else {
+            continue;
+        };
         let path: Vec<&str> = rest.split("__").collect();
         if path.len() < 2 || path.iter().any(|part| part.is_empty()) {
             problems.push(Problem::new(
@@ -110,7 +114,9 @@ pub(super) fn overlay(
 }
 
 fn put(table: &mut Table, path: &[&str], parent: &str, leaf: Node) -> Result<(), String> {
-    let [first, rest @ ..] = path else { return Ok(()) };
+    let [first, rest @ ..] = path else {
+        return Ok(());
+    };
     let key = key_of(first, parent);
     if rest.is_empty() {
         return match table.insert(key, leaf) {
@@ -121,7 +127,9 @@ fn put(table: &mut Table, path: &[&str], parent: &str, leaf: Node) -> Result<(),
     match table.entry(key.clone()).or_insert_with(|| empty_for(rest)) {
         Node::Table(inner) => put(inner, rest, &key, leaf),
         Node::Tables(tables) => {
-            let [index, rest @ ..] = rest else { return Ok(()) };
+            let [index, rest @ ..] = rest else {
+                return Ok(());
+            };
             let index: usize =
                 index.parse().map_err(|_| format!("{key} is an array, {index} is no index"))?;
             if index > tables.len() || rest.is_empty() {

@@ -161,7 +161,8 @@ fn lint_node(at: &str, node: &serde_json::Value, faults: &mut Vec<String>) {
             if matches!(kind, Some("record" | "enum" | "fixed")) && !has_doc(node) {
                 faults.push(format!("{at}: no doc"));
             }
-            for field in object.get("fields").and_then(|fields| fields.as_array()).into_iter().flatten()
+            for field in
+                object.get("fields").and_then(|fields| fields.as_array()).into_iter().flatten()
             {
                 let name = field.get("name").and_then(|name| name.as_str()).unwrap_or("?");
                 let at = format!("{at}.{name}");

@@ -79,9 +79,13 @@ impl Registry {
         for subject in SUBJECTS {
             let found = match &down {
                 // Asking on would only cost a timeout for each subject.
-                Some(why) => self.cached_id(subject).ok_or(LookupFault::Unavailable(String::clone(why))),
+                Some(why) => {
+                    self.cached_id(subject).ok_or(LookupFault::Unavailable(String::clone(why)))
+                }
                 None => self.lookup_online(subject).or_else(|fault| {
-                    let LookupFault::Unavailable(why) = fault else { return Err(fault) };
+                    let LookupFault::Unavailable(why) = fault else {
+                        return Err(fault);
+                    };
                     tracing::warn!(why, "registry is down, ids are taken from the cache");
                     let cached = self.cached_id(subject);
                     down = Some(why.clone());
@@ -133,10 +137,11 @@ impl Registry {
             return Ok(Arc::new(schema));
         }
         let client = self.client.clone();
-        let text = self.wait(async move { client.schema(id).await }).map_err(|fault| match fault {
-            Fault::NotFound(_) | Fault::Refused(_) => SchemaFault::UnknownId(id),
-            Fault::Unavailable(why) => SchemaFault::Unavailable(why),
-        })?;
+        let text =
+            self.wait(async move { client.schema(id).await }).map_err(|fault| match fault {
+                Fault::NotFound(_) | Fault::Refused(_) => SchemaFault::UnknownId(id),
+                Fault::Unavailable(why) => SchemaFault::Unavailable(why),
+            })?;
         let schema = Schema::parse_str(&text).map_err(|error| {
             // Another kind of schema, such as JSON Schema, will never describe an Avro value.
             tracing::warn!(id, %error, "the registry's schema is not Avro");

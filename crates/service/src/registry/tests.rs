@@ -85,9 +85,13 @@ async fn version(
     UrlPath((subject, version)): UrlPath<(String, String)>,
 ) -> Response {
     let inner = fake.lock();
-    let Some(ids) = inner.subjects.get(&subject) else { return not_found(40_401) };
+    let Some(ids) = inner.subjects.get(&subject) else {
+        return not_found(40_401);
+    };
     let number: usize = version.parse().unwrap_or(ids.len());
-    let Some(id) = ids.get(number - 1) else { return not_found(40_402) };
+    let Some(id) = ids.get(number - 1) else {
+        return not_found(40_402);
+    };
     let schema = &inner.schemas[*id as usize - 1];
     let body = json!({ "subject": subject, "id": id, "version": number, "schema": schema });
     Json(body).into_response()

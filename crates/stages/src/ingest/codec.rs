@@ -58,26 +58,19 @@ impl IngestCodec {
             topic::REQUESTS_BULK => (Lane::Bulk, &self.requests_bulk),
             _ => return None,
         };
-        let incoming = decoder
-            .decode(value)
-            .map_err(undecoded)
-            .map(|request| Incoming {
-                lane,
-                key: key.map(<[u8]>::to_vec),
-                value: value.unwrap_or_default().to_vec(),
-                request,
-            });
+        let incoming = decoder.decode(value).map_err(undecoded).map(|request| Incoming {
+            lane,
+            key: key.map(<[u8]>::to_vec),
+            value: value.unwrap_or_default().to_vec(),
+            request,
+        });
         Some(incoming)
     }
 
     fn forwarded(&self, value: Option<&[u8]>) -> Result<Record, Undecoded> {
         let outer = self.rerouted.decode(value).map_err(undecoded)?;
         let incoming = self
-            .request(
-                &outer.source_topic,
-                outer.key.as_deref(),
-                Some(&outer.value),
-            )
+            .request(&outer.source_topic, outer.key.as_deref(), Some(&outer.value))
             .unwrap_or_else(|| {
                 Err(Undecoded::Reject(DeadLetter {
                     code: "unexpected_topic",
@@ -92,11 +85,7 @@ impl IngestCodec {
             partition: outer.source_partition,
             offset: outer.source_offset,
         };
-        Ok(Record::Rerouted {
-            source,
-            timestamp: outer.source_timestamp,
-            incoming,
-        })
+        Ok(Record::Rerouted { source, timestamp: outer.source_timestamp, incoming })
     }
 }
 

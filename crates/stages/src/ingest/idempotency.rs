@@ -42,8 +42,7 @@ impl TableValue for Taken {}
 pub(super) fn holder(request: &SendRequest, ctx: &mut Context<'_, '_, Ingest>) -> Option<Taken> {
     let now = ctx.now();
     // At most so many timers fire in a cycle: an expired row may still stand.
-    ctx.get(&KEYS, &key_of(request))
-        .filter(|taken| now < taken.expires_at)
+    ctx.get(&KEYS, &key_of(request)).filter(|taken| now < taken.expires_at)
 }
 
 /// Gives the request's key to `message_id`.
@@ -72,10 +71,7 @@ pub(super) fn take(
 /// Forgets a key that is free.
 pub(super) fn expire(tenant: TenantId, key: IdempotencyKey, ctx: &mut Context<'_, '_, Ingest>) {
     let key = (tenant, key);
-    if ctx
-        .get(&KEYS, &key)
-        .is_some_and(|taken| taken.expires_at <= ctx.now())
-    {
+    if ctx.get(&KEYS, &key).is_some_and(|taken| taken.expires_at <= ctx.now()) {
         ctx.delete(&KEYS, &key);
     }
 }
@@ -117,11 +113,9 @@ pub(super) fn content_hash(request: &SendRequest) -> [u8; 32] {
         text(value);
     }
     let deadline = deadline.map(|deadline| deadline.as_millis().to_string());
-    for option in [
-        campaign.as_deref(),
-        deadline.as_deref(),
-        phone_number_id.as_ref().map(|id| id.as_str()),
-    ] {
+    for option in
+        [campaign.as_deref(), deadline.as_deref(), phone_number_id.as_ref().map(|id| id.as_str())]
+    {
         text(if option.is_some() { "some" } else { "none" });
         text(option.unwrap_or_default());
     }

@@ -199,23 +199,11 @@ impl Ingest {
                     partition: meta.partition,
                     offset: meta.offset,
                 };
-                let arrival = request::Arrival {
-                    source,
-                    timestamp: meta.timestamp,
-                    moved: false,
-                };
+                let arrival = request::Arrival { source, timestamp: meta.timestamp, moved: false };
                 request::apply(&self.settings, incoming, arrival, ctx);
             }
-            Record::Rerouted {
-                source,
-                timestamp,
-                incoming,
-            } => {
-                let arrival = request::Arrival {
-                    source,
-                    timestamp,
-                    moved: true,
-                };
+            Record::Rerouted { source, timestamp, incoming } => {
+                let arrival = request::Arrival { source, timestamp, moved: true };
                 request::apply(&self.settings, incoming, arrival, ctx);
             }
             Record::Webhook(webhook) => webhook::apply(&self.settings, webhook, ctx),
@@ -226,9 +214,7 @@ impl Ingest {
 /// The trace without fields of absurd length, which every output would carry along.
 fn bounded(trace: &TraceContext) -> TraceContext {
     let field = |text: &Option<String>| {
-        text.as_ref()
-            .filter(|text| text.len() <= TRACE_FIELD_BYTES_MAX)
-            .cloned()
+        text.as_ref().filter(|text| text.len() <= TRACE_FIELD_BYTES_MAX).cloned()
     };
     TraceContext {
         traceparent: field(&trace.traceparent),

@@ -72,25 +72,13 @@ pub(super) fn apply(
         &arrival.source,
     );
     let holder = idempotency::holder(request, ctx);
-    if holder
-        .as_ref()
-        .is_some_and(|holder| holder.message_id == id)
-    {
+    if holder.as_ref().is_some_and(|holder| holder.message_id == id) {
         // This very record took the key, and what it caused was committed with it.
         return ctx.count("sendplane_ingest_requests_total", "reprocessed");
     }
     let now = ctx.now();
-    let facts = Facts {
-        request,
-        tenant: &tenant,
-        holder: holder.as_ref(),
-        now,
-    };
-    let asked = Asked {
-        id,
-        lane: lane(&incoming, ctx.globals()),
-        category: None,
-    };
+    let facts = Facts { request, tenant: &tenant, holder: holder.as_ref(), now };
+    let asked = Asked { id, lane: lane(&incoming, ctx.globals()), category: None };
     match rules::judge(&facts) {
         Ok(accepted) => {
             idempotency::take(request, id, ctx);
@@ -104,14 +92,8 @@ pub(super) fn apply(
                 category: template(request, ctx.globals()).map(|row| row.category.clone()),
                 ..asked
             };
-            let decision = refused(
-                &settings.hash_key,
-                incoming.request,
-                asked,
-                refusal,
-                results,
-                now,
-            );
+            let decision =
+                refused(&settings.hash_key, incoming.request, asked, refusal, results, now);
             ctx.emit(Output::Decision(decision));
         }
     }
@@ -179,10 +161,7 @@ fn headers(trace: &TraceContext) -> Vec<ReroutedHeader> {
     .into_iter()
     .filter_map(|(name, value)| {
         let value = value.as_ref()?.clone().into_bytes();
-        Some(ReroutedHeader {
-            name: name.to_owned(),
-            value: Some(value),
-        })
+        Some(ReroutedHeader { name: name.to_owned(), value: Some(value) })
     })
     .collect()
 }
@@ -260,9 +239,7 @@ fn refused(
         duplicate_of: refusal.duplicate_of,
         rules,
         lane: Some(asked.lane.as_str().to_owned()),
-        campaign: request
-            .campaign
-            .filter(|text| within(text, rules::CAMPAIGN_LEN_MAX)),
+        campaign: request.campaign.filter(|text| within(text, rules::CAMPAIGN_LEN_MAX)),
         template_name: Some(request.template_name)
             .filter(|name: &TemplateName| within(name.as_str(), rules::TEMPLATE_NAME_LEN_MAX)),
         template_language: Some(request.template_language)

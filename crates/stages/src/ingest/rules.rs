@@ -82,12 +82,7 @@ pub(super) struct Refusal {
 
 impl Refusal {
     fn new(reason: &'static str, detail: impl Into<String>) -> Self {
-        Self {
-            verdict: Verdict::Refuse,
-            reason,
-            detail: detail.into(),
-            duplicate_of: None,
-        }
+        Self { verdict: Verdict::Refuse, reason, detail: detail.into(), duplicate_of: None }
     }
 }
 
@@ -160,10 +155,7 @@ fn freshness(facts: &Facts<'_>) -> Result<(), Refusal> {
     if created_at < facts.now.minus(DEDUP_HORIZON) {
         let detail = "created_at is more than 30 days ago, so that a repetition could not be told \
                       from a new message; decide again and send a new request";
-        return Err(Refusal {
-            verdict: Verdict::Stale,
-            ..Refusal::new(reason::STALE, detail)
-        });
+        return Err(Refusal { verdict: Verdict::Stale, ..Refusal::new(reason::STALE, detail) });
     }
     if created_at > facts.now + CLOCK_SKEW_MAX {
         let detail = format!(
@@ -185,10 +177,7 @@ fn first_of_its_key(facts: &Facts<'_>) -> Result<(), Refusal> {
         return Err(Refusal {
             verdict: Verdict::Duplicate,
             duplicate_of: Some(id),
-            ..Refusal::new(
-                reason::DUPLICATE,
-                format!("message {id} has the same key and content"),
-            )
+            ..Refusal::new(reason::DUPLICATE, format!("message {id} has the same key and content"))
         });
     }
     let detail = format!(
@@ -208,16 +197,8 @@ fn tenant_active(facts: &Facts<'_>) -> Result<(), Refusal> {
 
 fn phone_number(facts: &Facts<'_>) -> Result<PhoneNumberId, Refusal> {
     let tenant = facts.tenant;
-    let number = facts
-        .request
-        .phone_number_id
-        .as_ref()
-        .unwrap_or(&tenant.default_phone_number_id);
-    if tenant
-        .phone_numbers
-        .iter()
-        .any(|owned| owned.phone_number_id == *number)
-    {
+    let number = facts.request.phone_number_id.as_ref().unwrap_or(&tenant.default_phone_number_id);
+    if tenant.phone_numbers.iter().any(|owned| owned.phone_number_id == *number) {
         return Ok(number.clone());
     }
     let detail = if facts.request.phone_number_id.is_some() {
@@ -294,11 +275,7 @@ fn variables(facts: &Facts<'_>) -> Result<(), Refusal> {
 }
 
 fn campaign(facts: &Facts<'_>) -> Result<(), Refusal> {
-    let length = facts
-        .request
-        .campaign
-        .as_deref()
-        .map_or(0, |campaign| campaign.chars().count());
+    let length = facts.request.campaign.as_deref().map_or(0, |campaign| campaign.chars().count());
     if length > CAMPAIGN_LEN_MAX {
         let detail = format!(
             "campaign has {length} characters, at most {CAMPAIGN_LEN_MAX} are taken; shorten it"

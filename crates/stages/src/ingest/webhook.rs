@@ -70,11 +70,7 @@ impl Webhook {
 
     /// See [`sendplane_stage_api::Stage::misses_global`].
     pub(super) fn misses_global(&self, directory: &Directory) -> bool {
-        self.items
-            .iter()
-            .flatten()
-            .filter_map(number_of)
-            .any(|n| directory.owner_of(n).is_none())
+        self.items.iter().flatten().filter_map(number_of).any(|n| directory.owner_of(n).is_none())
     }
 }
 
@@ -99,10 +95,7 @@ pub(super) fn apply(
     };
     let digest = BodyDigest(Sha256::digest(&webhook.body.body).into());
     let now = ctx.now();
-    if ctx
-        .get(&BODIES, &digest)
-        .is_some_and(|seen| now < seen.expires_at)
-    {
+    if ctx.get(&BODIES, &digest).is_some_and(|seen| now < seen.expires_at) {
         return ctx.count(BODIES_TOTAL, "repeated");
     }
     ctx.count(BODIES_TOTAL, "new");
@@ -123,10 +116,7 @@ pub(super) fn apply(
 
 /// Forgets a body.
 pub(super) fn expire(digest: BodyDigest, ctx: &mut Context<'_, '_, Ingest>) {
-    if ctx
-        .get(&BODIES, &digest)
-        .is_some_and(|seen| seen.expires_at <= ctx.now())
-    {
+    if ctx.get(&BODIES, &digest).is_some_and(|seen| seen.expires_at <= ctx.now()) {
         ctx.delete(&BODIES, &digest);
     }
 }

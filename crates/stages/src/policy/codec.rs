@@ -41,10 +41,7 @@ impl Codec<Policy> for PolicyCodec {
     fn decode(&self, raw: &RawRecord<'_>) -> Result<Record, Undecoded> {
         match raw.topic {
             topic::ADMITTED_TRANSACTIONAL => {
-                let message = self
-                    .admitted_transactional
-                    .decode(raw.value)
-                    .map_err(undecoded)?;
+                let message = self.admitted_transactional.decode(raw.value).map_err(undecoded)?;
                 Ok(Record::Admitted(Box::new(message)))
             }
             topic::ADMITTED_BULK => {

@@ -116,16 +116,9 @@ impl Consent {
             return Applied::OutOfOrder;
         }
         let is_effective = slot.is_withdrawn != is_withdrawn;
-        *slot = ScopeConsent {
-            changed_at: Some(changed_at),
-            is_withdrawn,
-        };
+        *slot = ScopeConsent { changed_at: Some(changed_at), is_withdrawn };
         self.consent_seq += u64::from(is_effective);
-        if is_effective {
-            Applied::Effective
-        } else {
-            Applied::Unchanged
-        }
+        if is_effective { Applied::Effective } else { Applied::Unchanged }
     }
 }
 
@@ -200,10 +193,7 @@ fn read(change: &ConsentChange, now: Timestamp) -> (Option<(Scope, bool)>, Optio
     let scope_fault = scope.is_none().then_some(SCOPE_UNKNOWN);
     match change.state {
         ConsentState::Withdrawn => (Some((scope.unwrap_or(Scope::All), true)), scope_fault),
-        ConsentState::Unknown => (
-            Some((scope.unwrap_or(Scope::All), true)),
-            Some(STATE_UNKNOWN),
-        ),
+        ConsentState::Unknown => (Some((scope.unwrap_or(Scope::All), true)), Some(STATE_UNKNOWN)),
         ConsentState::Granted if change.changed_at > now + FUTURE_MAX => {
             (None, Some(GRANT_IN_FUTURE))
         }

@@ -76,17 +76,9 @@ pub fn judge(facts: &Facts<'_>) -> Judgement {
                 (false, detail)
             }
         };
-        rules.push(RuleResult {
-            rule: (*rule).to_owned(),
-            passed,
-            detail: Some(detail),
-        });
+        rules.push(RuleResult { rule: (*rule).to_owned(), passed, detail: Some(detail) });
     }
-    let release = if decisive.is_none() {
-        release(facts)
-    } else {
-        None
-    };
+    let release = if decisive.is_none() { release(facts) } else { None };
     // The rules leave no way to be dispatched without a number and a template; should one ever be
     // opened, the message is blocked and says so rather than sent half resolved.
     let (verdict, reason, detail) = match (decisive, &release) {
@@ -102,10 +94,7 @@ pub fn judge(facts: &Facts<'_>) -> Judgement {
         rules,
         lane: facts.lane(),
         category: category.map(category_text),
-        phone_number_id: facts
-            .phone_number()
-            .or(facts.message.phone_number_id.as_ref())
-            .cloned(),
+        phone_number_id: facts.phone_number().or(facts.message.phone_number_id.as_ref()).cloned(),
         template_version: facts.template.map(|template| template.version),
         release,
     }
@@ -144,23 +133,16 @@ impl Facts<'_> {
     /// The number asked for, else the tenant's default; `None` if it is not the tenant's.
     pub(super) fn phone_number(&self) -> Option<&PhoneNumberId> {
         let tenant = self.tenant?;
-        let wanted = self
-            .message
-            .phone_number_id
-            .as_ref()
-            .unwrap_or(&tenant.default_phone_number_id);
-        let owned = tenant
-            .phone_numbers
-            .iter()
-            .map(|number| &number.phone_number_id);
+        let wanted =
+            self.message.phone_number_id.as_ref().unwrap_or(&tenant.default_phone_number_id);
+        let owned = tenant.phone_numbers.iter().map(|number| &number.phone_number_id);
         owned.into_iter().find(|number| *number == wanted)
     }
 
     /// The lane of the template's category, but never up: what was asked for as bulk stays bulk.
     fn lane(&self) -> Lane {
         let asked = self.message.lane;
-        self.category()
-            .map_or(asked, |category| asked.max(category.lane()))
+        self.category().map_or(asked, |category| asked.max(category.lane()))
     }
 }
 

@@ -141,10 +141,7 @@ fn release_or_not(message: &AdmittedMessage, ctx: &mut Context<'_, '_, Policy>) 
         template: directory.template(&template_key(message)),
         consent: &consent,
     });
-    ctx.count(
-        "sendplane_decisions_total",
-        judgement.reason.unwrap_or("dispatch"),
-    );
+    ctx.count("sendplane_decisions_total", judgement.reason.unwrap_or("dispatch"));
     let decision = decision(message, &judgement, ctx);
     if let Some(release) = judgement.release {
         ctx.emit(Output::Dispatch(Box::new(Dispatch {

@@ -76,26 +76,16 @@ fn deadline(facts: &Facts<'_>) -> Finding {
         return passed(format!("{} ms left", deadline.since(now).as_millis()));
     }
     let late = now.since(deadline).as_millis();
-    block(
-        "deadline_passed",
-        format!("expired {late} ms before it was judged"),
-    )
+    block("deadline_passed", format!("expired {late} ms before it was judged"))
 }
 
 fn consent(facts: &Facts<'_>) -> Finding {
     let consent = facts.consent;
     let suppress = |reason, detail: &str| {
-        Finding::Failed(Failure {
-            verdict: Verdict::Suppress,
-            reason,
-            detail: detail.to_owned(),
-        })
+        Finding::Failed(Failure { verdict: Verdict::Suppress, reason, detail: detail.to_owned() })
     };
     if consent.all.is_withdrawn {
-        return suppress(
-            "consent_withdrawn_all",
-            "the contact withdrew consent to every message",
-        );
+        return suppress("consent_withdrawn_all", "the contact withdrew consent to every message");
     }
     match (consent.marketing.is_withdrawn, facts.category()) {
         (true, Some(Category::Marketing)) => suppress(
@@ -104,10 +94,7 @@ fn consent(facts: &Facts<'_>) -> Finding {
         ),
         (true, None) => Finding::CannotTell,
         (true, Some(Category::Authentication | Category::Utility | Category::Service))
-        | (false, _) => passed(format!(
-            "not withdrawn, consent_seq {}",
-            consent.consent_seq
-        )),
+        | (false, _) => passed(format!("not withdrawn, consent_seq {}", consent.consent_seq)),
     }
 }
 
@@ -139,10 +126,7 @@ fn category_known(facts: &Facts<'_>) -> Finding {
         (Some(_), Some(category)) => passed(category_text(category)),
         (Some(template), None) => block(
             "category_unknown",
-            format!(
-                "{} is not a category of a template",
-                cut(&template.category)
-            ),
+            format!("{} is not a category of a template", cut(&template.category)),
         ),
     }
 }
@@ -152,10 +136,9 @@ fn parameter_format_known(facts: &Facts<'_>) -> Finding {
         None => Finding::CannotTell,
         Some(ParameterFormat::Named) => passed("named"),
         Some(ParameterFormat::Positional) => passed("positional"),
-        Some(ParameterFormat::Unknown) => block(
-            "parameter_format_unknown",
-            "this release cannot fill this template",
-        ),
+        Some(ParameterFormat::Unknown) => {
+            block("parameter_format_unknown", "this release cannot fill this template")
+        }
     }
 }
 
@@ -168,10 +151,7 @@ fn phone_number(facts: &Facts<'_>) -> Finding {
                 Some(_) => "the number asked for",
                 None => "the tenant's default number",
             };
-            block(
-                "phone_number_unknown",
-                format!("{which} is not one of the tenant's"),
-            )
+            block("phone_number_unknown", format!("{which} is not one of the tenant's"))
         }
     }
 }
@@ -181,24 +161,14 @@ fn variables_complete(facts: &Facts<'_>) -> Finding {
         return Finding::CannotTell;
     };
     let has_value = |name: &String| {
-        facts
-            .message
-            .variables
-            .get(name)
-            .is_some_and(|value| !value.trim().is_empty())
+        facts.message.variables.get(name).is_some_and(|value| !value.trim().is_empty())
     };
     let wanted = template.body_variables.iter();
-    let missing: Vec<&str> = wanted
-        .filter(|name| !has_value(name))
-        .map(String::as_str)
-        .collect();
+    let missing: Vec<&str> = wanted.filter(|name| !has_value(name)).map(String::as_str).collect();
     if missing.is_empty() {
         return passed(format!("{} given", template.body_variables.len()));
     }
-    block(
-        "variables_incomplete",
-        format!("missing or empty: {}", names(&missing)),
-    )
+    block("variables_incomplete", format!("missing or empty: {}", names(&missing)))
 }
 
 fn variables_known(facts: &Facts<'_>) -> Finding {
@@ -206,17 +176,12 @@ fn variables_known(facts: &Facts<'_>) -> Finding {
         return Finding::CannotTell;
     };
     let given = facts.message.variables.keys();
-    let unknown: Vec<&str> = given
-        .filter(|name| !template.body_variables.contains(name))
-        .map(String::as_str)
-        .collect();
+    let unknown: Vec<&str> =
+        given.filter(|name| !template.body_variables.contains(name)).map(String::as_str).collect();
     if unknown.is_empty() {
         return passed("none beyond the template's");
     }
-    block(
-        "variables_unknown",
-        format!("not in the template: {}", names(&unknown)),
-    )
+    block("variables_unknown", format!("not in the template: {}", names(&unknown)))
 }
 
 fn variables_well_formed(facts: &Facts<'_>) -> Finding {
@@ -233,10 +198,9 @@ fn variables_well_formed(facts: &Facts<'_>) -> Finding {
     };
     let mut given = facts.message.variables.iter();
     match given.find_map(|(name, value)| Some((name, fault_of(value)?))) {
-        Some((name, fault)) => block(
-            "variable_malformed",
-            format!("{} contains {fault}", cut(name)),
-        ),
+        Some((name, fault)) => {
+            block("variable_malformed", format!("{} contains {fault}", cut(name)))
+        }
         None => passed("no line breaks, tabs or runs of spaces"),
     }
 }
@@ -263,11 +227,7 @@ fn passed(detail: impl Into<String>) -> Finding {
 }
 
 fn block(reason: &'static str, detail: impl Into<String>) -> Finding {
-    Finding::Failed(Failure {
-        verdict: Verdict::Block,
-        reason,
-        detail: detail.into(),
-    })
+    Finding::Failed(Failure { verdict: Verdict::Block, reason, detail: detail.into() })
 }
 
 /// The first few names; a caller may send any number of any length.

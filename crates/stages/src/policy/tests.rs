@@ -59,20 +59,13 @@ pub(super) fn change(scope: ConsentScope, state: ConsentState, minute: i64) -> C
 
 pub(super) fn driver(tenant: Option<Tenant>, template: Option<Template>) -> Driver<Policy> {
     let mut driver = Driver::new(Policy, NOW);
-    tenant
-        .into_iter()
-        .for_each(|row| drop(driver.global(sample::set_tenant(row))));
-    template
-        .into_iter()
-        .for_each(|row| drop(driver.global(sample::set_template(row))));
+    tenant.into_iter().for_each(|row| drop(driver.global(sample::set_tenant(row))));
+    template.into_iter().for_each(|row| drop(driver.global(sample::set_template(row))));
     driver
 }
 
 pub(super) fn admit(driver: &mut Driver<Policy>, message: AdmittedMessage) -> Produced<Policy> {
-    driver.record(
-        topic::admitted(message.lane),
-        Record::Admitted(Box::new(message)),
-    )
+    driver.record(topic::admitted(message.lane), Record::Admitted(Box::new(message)))
 }
 
 pub(super) fn consent(driver: &mut Driver<Policy>, change: ConsentChange) -> Produced<Policy> {
@@ -90,11 +83,7 @@ pub(super) fn outcome(produced: Produced<Policy>) -> (Option<Dispatch>, Decision
             Output::Decision(one) => decisions.push(*one),
         }
     }
-    assert_eq!(
-        decisions.len(),
-        1,
-        "every message has one decision: {decisions:?}"
-    );
+    assert_eq!(decisions.len(), 1, "every message has one decision: {decisions:?}");
     (dispatch, decisions.remove(0))
 }
 
@@ -129,139 +118,56 @@ type Case = (&'static str, Verdict, &'static str, fn(&mut Given));
 
 /// Name of the rule that fails, verdict, reason, and what makes it fail.
 const CASES: &[Case] = &[
-    ("tenant_known", Verdict::Block, "tenant_unknown", |given| {
-        given.tenant = None
+    ("tenant_known", Verdict::Block, "tenant_unknown", |given| given.tenant = None),
+    ("tenant_active", Verdict::Block, "tenant_inactive", |given| {
+        given.tenant.as_mut().unwrap().active = false;
     }),
-    (
-        "tenant_active",
-        Verdict::Block,
-        "tenant_inactive",
-        |given| {
-            given.tenant.as_mut().unwrap().active = false;
-        },
-    ),
     ("deadline", Verdict::Block, "deadline_passed", |given| {
         given.message.deadline = Timestamp::from_millis(NOW.as_millis() - 1);
     }),
-    (
-        "consent",
-        Verdict::Suppress,
-        "consent_withdrawn_all",
-        |given| {
-            given.withdrawn = vec![ConsentScope::All];
-        },
-    ),
-    (
-        "consent",
-        Verdict::Suppress,
-        "consent_withdrawn_marketing",
-        |given| {
-            given.withdrawn = vec![ConsentScope::Marketing];
-            given.template = Some(sample::template("acme", "order_update", "marketing", 2));
-        },
-    ),
-    (
-        "template_known",
-        Verdict::Block,
-        "template_unknown",
-        |given| given.template = None,
-    ),
-    (
-        "template_known",
-        Verdict::Block,
-        "template_unknown",
-        |given| {
-            given.message.template_language = "de".into();
-        },
-    ),
-    (
-        "template_approved",
-        Verdict::Block,
-        "template_not_approved",
-        |given| {
-            given.template.as_mut().unwrap().status = "PAUSED".into();
-        },
-    ),
-    (
-        "category_known",
-        Verdict::Block,
-        "category_unknown",
-        |given| {
-            given.template.as_mut().unwrap().category = "service".into();
-        },
-    ),
-    (
-        "parameter_format_known",
-        Verdict::Block,
-        "parameter_format_unknown",
-        |given| {
-            given.template.as_mut().unwrap().parameter_format = ParameterFormat::Unknown;
-        },
-    ),
-    (
-        "phone_number",
-        Verdict::Block,
-        "phone_number_unknown",
-        |given| {
-            given.message.phone_number_id = Some(PhoneNumberId::new("bolt-number"));
-        },
-    ),
-    (
-        "phone_number",
-        Verdict::Block,
-        "phone_number_unknown",
-        |given| {
-            given.tenant.as_mut().unwrap().phone_numbers.clear();
-        },
-    ),
-    (
-        "variables_complete",
-        Verdict::Block,
-        "variables_incomplete",
-        |given| {
-            given.message.variables.remove("2");
-        },
-    ),
-    (
-        "variables_complete",
-        Verdict::Block,
-        "variables_incomplete",
-        |given| set(given, "2", " "),
-    ),
-    (
-        "variables_known",
-        Verdict::Block,
-        "variables_unknown",
-        |given| set(given, "3", "x"),
-    ),
-    (
-        "variables_well_formed",
-        Verdict::Block,
-        "variable_malformed",
-        |given| set(given, "1", "a\nb"),
-    ),
-    (
-        "variables_well_formed",
-        Verdict::Block,
-        "variable_malformed",
-        |given| set(given, "1", "a\tb"),
-    ),
-    (
-        "variables_well_formed",
-        Verdict::Block,
-        "variable_malformed",
-        |given| {
-            set(given, "1", "a     b");
-        },
-    ),
-    (
-        "variables_length",
-        Verdict::Block,
-        "variable_too_long",
-        |given| {
-            set(given, "1", "ä".repeat(1_025));
-        },
-    ),
+    ("consent", Verdict::Suppress, "consent_withdrawn_all", |given| {
+        given.withdrawn = vec![ConsentScope::All];
+    }),
+    ("consent", Verdict::Suppress, "consent_withdrawn_marketing", |given| {
+        given.withdrawn = vec![ConsentScope::Marketing];
+        given.template = Some(sample::template("acme", "order_update", "marketing", 2));
+    }),
+    ("template_known", Verdict::Block, "template_unknown", |given| given.template = None),
+    ("template_known", Verdict::Block, "template_unknown", |given| {
+        given.message.template_language = "de".into();
+    }),
+    ("template_approved", Verdict::Block, "template_not_approved", |given| {
+        given.template.as_mut().unwrap().status = "PAUSED".into();
+    }),
+    ("category_known", Verdict::Block, "category_unknown", |given| {
+        given.template.as_mut().unwrap().category = "service".into();
+    }),
+    ("parameter_format_known", Verdict::Block, "parameter_format_unknown", |given| {
+        given.template.as_mut().unwrap().parameter_format = ParameterFormat::Unknown;
+    }),
+    ("phone_number", Verdict::Block, "phone_number_unknown", |given| {
+        given.message.phone_number_id = Some(PhoneNumberId::new("bolt-number"));
+    }),
+    ("phone_number", Verdict::Block, "phone_number_unknown", |given| {
+        given.tenant.as_mut().unwrap().phone_numbers.clear();
+    }),
+    ("variables_complete", Verdict::Block, "variables_incomplete", |given| {
+        given.message.variables.remove("2");
+    }),
+    ("variables_complete", Verdict::Block, "variables_incomplete", |given| set(given, "2", " ")),
+    ("variables_known", Verdict::Block, "variables_unknown", |given| set(given, "3", "x")),
+    ("variables_well_formed", Verdict::Block, "variable_malformed", |given| {
+        set(given, "1", "a\nb")
+    }),
+    ("variables_well_formed", Verdict::Block, "variable_malformed", |given| {
+        set(given, "1", "a\tb")
+    }),
+    ("variables_well_formed", Verdict::Block, "variable_malformed", |given| {
+        set(given, "1", "a     b");
+    }),
+    ("variables_length", Verdict::Block, "variable_too_long", |given| {
+        set(given, "1", "ä".repeat(1_025));
+    }),
 ];
 
 #[test]
@@ -269,17 +175,11 @@ fn every_rule_decides_alone() {
     for (rule, verdict, reason, break_it) in CASES {
         let (dispatch, decision) = judged(break_it);
         assert_eq!(dispatch, None, "{reason}");
-        assert_eq!(
-            (decision.verdict, decision.reason.as_deref()),
-            (*verdict, Some(*reason))
-        );
+        assert_eq!((decision.verdict, decision.reason.as_deref()), (*verdict, Some(*reason)));
         let failed: Vec<_> = decision.rules.iter().filter(|rule| !rule.passed).collect();
         assert_eq!(failed.len(), 1, "{reason}: {failed:?}");
         assert_eq!(failed[0].rule, *rule);
-        assert_eq!(
-            failed[0].detail, decision.detail,
-            "the deciding rule explains the decision"
-        );
+        assert_eq!(failed[0].detail, decision.detail, "the deciding rule explains the decision");
     }
     let covered: std::collections::BTreeSet<_> = CASES.iter().map(|case| case.0).collect();
     let all: std::collections::BTreeSet<_> = rules::RULES.iter().map(|rule| rule.0).collect();
@@ -292,20 +192,13 @@ fn the_first_failed_rule_decides() {
     let position = |name: &str| rules::RULES.iter().position(|rule| rule.0 == name).unwrap();
     let mut compared = 0;
     for first in CASES {
-        for second in CASES
-            .iter()
-            .filter(|case| position(case.0) > position(first.0))
-        {
+        for second in CASES.iter().filter(|case| position(case.0) > position(first.0)) {
             let (dispatch, decision) = judged(|given| {
                 second.3(given);
                 first.3(given);
             });
-            let is_shown = |rule: &str| {
-                decision
-                    .rules
-                    .iter()
-                    .any(|found| found.rule == rule && !found.passed)
-            };
+            let is_shown =
+                |rule: &str| decision.rules.iter().any(|found| found.rule == rule && !found.passed);
             assert_eq!(dispatch, None);
             let pair = format!("{} before {}", first.2, second.2);
             let reason = decision.reason.as_deref();
@@ -319,36 +212,20 @@ fn the_first_failed_rule_decides() {
             compared += usize::from(is_shown(second.0));
         }
     }
-    assert!(
-        compared > 80,
-        "only {compared} pairs had both faults in view"
-    );
+    assert!(compared > 80, "only {compared} pairs had both faults in view");
 }
 
 #[test]
 fn rules_are_listed_in_order_and_completely() {
     let (dispatch, decision) = judged(|_| {});
     assert!(dispatch.is_some());
-    let listed: Vec<_> = decision
-        .rules
-        .iter()
-        .map(|rule| rule.rule.as_str())
-        .collect();
+    let listed: Vec<_> = decision.rules.iter().map(|rule| rule.rule.as_str()).collect();
     let all: Vec<_> = rules::RULES.iter().map(|rule| rule.0).collect();
     assert_eq!(listed, all);
-    assert!(
-        decision
-            .rules
-            .iter()
-            .all(|rule| rule.passed && rule.detail.is_some())
-    );
+    assert!(decision.rules.iter().all(|rule| rule.passed && rule.detail.is_some()));
 
     let (_, decision) = judged(|given| given.template = None);
-    let listed: Vec<_> = decision
-        .rules
-        .iter()
-        .map(|rule| rule.rule.as_str())
-        .collect();
+    let listed: Vec<_> = decision.rules.iter().map(|rule| rule.rule.as_str()).collect();
     assert_eq!(
         listed,
         [
@@ -382,14 +259,8 @@ fn boundaries_pass() {
 #[test]
 fn details_name_what_to_mend_and_nothing_personal() {
     let detail = |change: fn(&mut Given)| judged(change).1.detail.unwrap();
-    assert_eq!(
-        detail(|given| given.message.variables.clear()),
-        "missing or empty: 1, 2",
-    );
-    assert_eq!(
-        detail(|given| set(given, "3", "secret")),
-        "not in the template: 3"
-    );
+    assert_eq!(detail(|given| given.message.variables.clear()), "missing or empty: 1, 2",);
+    assert_eq!(detail(|given| set(given, "3", "secret")), "not in the template: 3");
     let rejected = detail(|given| given.template.as_mut().unwrap().status = "REJECTED".into());
     assert_eq!(rejected, "status REJECTED");
     let many = detail(|given| (10..18).for_each(|n| set(given, &n.to_string(), "x")));
@@ -397,10 +268,7 @@ fn details_name_what_to_mend_and_nothing_personal() {
     for case in CASES {
         let (_, decision) = judged(case.3);
         let text = format!("{decision:?}");
-        assert!(
-            !text.contains(&RECIPIENT[3..]) && !text.contains("Ada"),
-            "{text}"
-        );
+        assert!(!text.contains(&RECIPIENT[3..]) && !text.contains("Ada"), "{text}");
     }
 }
 
@@ -413,10 +281,7 @@ fn only_a_missing_row_is_waited_for() {
         &mut directory,
         &sample::set_tenant(sample::tenant("acme")),
     );
-    assert!(
-        Policy.misses_global(&record, &directory),
-        "the template is still missing"
-    );
+    assert!(Policy.misses_global(&record, &directory), "the template is still missing");
     let mut paused = template();
     paused.status = "PAUSED".into();
     sendplane_stage_api::Globals::apply(&mut directory, &sample::set_template(paused));

@@ -1,11 +1,12 @@
 //! Bytes to the stage's records and back.
 
+use sendplane_domain::lane::Lane;
 use sendplane_stage_api::{Codec, Encoded, RawRecord, Undecoded};
 use sendplane_wire::codec::{Decoder, Encoder};
 use sendplane_wire::record::{Attempt, Dispatch, Feedback};
 use sendplane_wire::topic;
 
-use super::SendStage;
+use super::{Output, SendStage};
 use crate::directory::{Change, DirectoryCodec};
 use crate::schemas::{Schemas, encoded, undecoded, unexpected_topic};
 
@@ -24,6 +25,8 @@ pub struct SendCodec {
     bulk: Decoder<Dispatch>,
     feedback: Decoder<Feedback>,
     attempts: Encoder<Attempt>,
+    dead_transactional: Encoder<Dispatch>,
+    dead_bulk: Encoder<Dispatch>,
     directory: DirectoryCodec,
 }
 
@@ -35,6 +38,8 @@ impl SendCodec {
             bulk: schemas.decoder(topic::DISPATCH_BULK),
             feedback: schemas.decoder(topic::FEEDBACK),
             attempts: schemas.encoder(topic::ATTEMPTS),
+            dead_transactional: schemas.encoder(topic::DISPATCH_TRANSACTIONAL),
+            dead_bulk: schemas.encoder(topic::DISPATCH_BULK),
             directory: DirectoryCodec::new(schemas),
         }
     }
@@ -43,9 +48,7 @@ impl SendCodec {
 impl Codec<SendStage> for SendCodec {
     fn decode(&self, raw: &RawRecord<'_>) -> Result<Record, Undecoded> {
         let dispatch = |decoder: &Decoder<Dispatch>| {
-            decoder
-                .decode(raw.value)
-                .map(|record| Record::Dispatch(Box::new(record)))
+            decoder.decode(raw.value).map(|record| Record::Dispatch(Box::new(record)))
         };
         match raw.topic {
             topic::DISPATCH_TRANSACTIONAL => dispatch(&self.transactional),
@@ -60,7 +63,43 @@ impl Codec<SendStage> for SendCodec {
         self.directory.decode(raw)
     }
 
-    fn encode(&self, output: &Attempt) -> Result<Encoded, String> {
-        encoded(&self.attempts, output.tenant.as_str(), output)
+    fn encode(&self, output: &Output) -> Result<Encoded, String> {
+        match output {
+            Output::Attempt(attempt) => {
+                encoded(&self.attempts, attempt.tenant.as_str(), &**attempt)
+            }
+            Output::DeadLetter { dispatch, attempts, why } => {
+                self.dead_letter(dispatch, *attempts, why)
+            }
+        }
+    }
+}
+
+impl SendCodec {
+    /// The dispatch under its own schema, with the headers every dead letter has. Its place in the
+    /// dispatch topic is long forgotten; the message id in the value identifies it.
+    fn dead_letter(
+        &self,
+        dispatch: &Dispatch,
+        attempts: u32,
+        why: &str,
+    ) -> Result<Encoded, String> {
+        let encoder = match dispatch.lane {
+            Lane::Transactional => &self.dead_transactional,
+            Lane::Bulk => &self.dead_bulk,
+        };
+        let tenant = dispatch.tenant.as_str();
+        let mut record = encoded(encoder, tenant, dispatch)?;
+        let header = |name: &str, value: String| (name.to_owned(), value);
+        record.headers = vec![
+            header("__dlq.errors.topic", encoder.topic().to_owned()),
+            header("__dlq.errors.delivery.count", attempts.to_string()),
+            header("__dlq.errors.message", format!("given up after {attempts} calls: {why}")),
+            header("sendplane.error.code", "attempts_exhausted".to_owned()),
+            header("sendplane.stage", "send".to_owned()),
+            header("sendplane.tenant", tenant.to_owned()),
+        ];
+        record.topic = topic::DEAD_LETTERS_SEND;
+        Ok(record)
     }
 }

@@ -26,38 +26,23 @@ pub(super) fn settled(
 pub(super) fn expire(ctx: &mut Ctx<'_, '_>, message_id: MessageId, message: Message) {
     let attempt = report::attempt_not_made(&message);
     let event = AttemptEvent::Expired;
-    ctx.emit(report::attempt(
-        message_id,
-        &message,
-        attempt,
-        event,
-        ctx.now(),
-    ));
+    ctx.emit(report::attempt(message_id, &message, attempt, event, ctx.now()).into());
     settled(ctx, message_id, message, End::Expired, false);
 }
 
 /// The tenant has no such number.
 pub(super) fn refuse_number(ctx: &mut Ctx<'_, '_>, message_id: MessageId, message: Message) {
     let attempt = report::attempt_not_made(&message);
-    let mut record = report::attempt(
-        message_id,
-        &message,
-        attempt,
-        AttemptEvent::Refused,
-        ctx.now(),
-    );
+    let mut record =
+        report::attempt(message_id, &message, attempt, AttemptEvent::Refused, ctx.now());
     record.disposition = Disposition::Reject;
     let text = format!(
         "phone number id {} is not one of tenant {}: correct the tenant's record or the request",
         message.phone_number_id, message.tenant
     );
     let class = Some(CodeClass::PermanentRequest);
-    let fault = Fault {
-        class,
-        message: Some(text),
-        ..Fault::default()
-    };
-    ctx.emit(report::with_fault(record, fault));
+    let fault = Fault { class, message: Some(text), ..Fault::default() };
+    ctx.emit(report::with_fault(record, fault).into());
     settled(ctx, message_id, message, End::Rejected, false);
 }
 
@@ -70,13 +55,9 @@ pub(super) fn doubt(
     work: Work,
     record: Attempt,
 ) {
-    ctx.emit(record);
+    ctx.emit(record.into());
     let until = ctx.now() + stage.settings.doubt_window;
-    ctx.schedule(
-        message_timer(message_id),
-        until,
-        &Timer::Message(message_id),
-    );
+    ctx.schedule(message_timer(message_id), until, &Timer::Message(message_id));
     message.state = State::InDoubt { work, until };
     ctx.put(&MESSAGES, &message_id, &message);
 }
@@ -95,31 +76,16 @@ pub(super) fn time_is_up(stage: &SendStage, ctx: &mut Ctx<'_, '_>, message_id: M
         State::Submitting { work, .. } => {
             let text = "no answer was recorded in time: the process stopped or was cut off";
             let class = Some(CodeClass::Ambiguous);
-            let fault = Fault {
-                class,
-                message: Some(text.into()),
-                ..Fault::default()
-            };
+            let fault = Fault { class, message: Some(text.into()), ..Fault::default() };
             let event = AttemptEvent::InDoubt;
             let record = report::attempt(message_id, &message, message.attempt, event, ctx.now());
-            doubt(
-                stage,
-                ctx,
-                message_id,
-                message,
-                work,
-                report::with_fault(record, fault),
-            );
+            doubt(stage, ctx, message_id, message, work, report::with_fault(record, fault));
         }
         State::InDoubt { .. } => {
             let event = AttemptEvent::GaveUp;
-            ctx.emit(report::attempt(
-                message_id,
-                &message,
-                message.attempt,
-                event,
-                ctx.now(),
-            ));
+            ctx.emit(
+                report::attempt(message_id, &message, message.attempt, event, ctx.now()).into(),
+            );
             settled(ctx, message_id, message, End::Unknown, false);
         }
         State::Settled { .. } => ctx.delete(&MESSAGES, &message_id),

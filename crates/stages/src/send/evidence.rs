@@ -24,7 +24,7 @@ pub(super) fn hear(ctx: &mut Ctx<'_, '_>, feedback: &Feedback) {
     let event = AttemptEvent::Accepted;
     let mut record = report::attempt(message_id, &message, attempt, event, ctx.now());
     record.wamid_hash = Some(feedback.wamid_hash.clone());
-    ctx.emit(record);
+    ctx.emit(record.into());
     let is_newest = attempt == message.attempt;
     match message.state.clone() {
         State::Waiting { work, not_before } => {

@@ -26,21 +26,14 @@ pub(super) fn take_in(
     let tenant = dispatch.tenant.clone();
     let phone_number_id = dispatch.phone_number_id.clone();
     let is_known = ctx.globals().number(&tenant, &phone_number_id).is_some();
-    let work = Work {
-        dispatch,
-        lane,
-        failures: Default::default(),
-    };
+    let work = Work { dispatch, lane, failures: Default::default() };
     let message = Message {
         tenant,
         phone_number_id,
         trace: ctx.trace().clone(),
         attempt: 0,
         wamids: Vec::new(),
-        state: State::Waiting {
-            work: work.clone(),
-            not_before: now,
-        },
+        state: State::Waiting { work: work.clone(), not_before: now },
     };
     if !is_known {
         ending::refuse_number(ctx, message_id, message);
@@ -53,9 +46,5 @@ pub(super) fn take_in(
 
 /// A message is moved down a lane, never up: the slower of what the topic and the record say.
 fn lane_of(meta: &RecordMeta, claimed: Lane) -> Lane {
-    if meta.topic == topic::DISPATCH_BULK {
-        Lane::Bulk
-    } else {
-        claimed
-    }
+    if meta.topic == topic::DISPATCH_BULK { Lane::Bulk } else { claimed }
 }

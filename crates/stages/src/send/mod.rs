@@ -35,7 +35,7 @@ use std::time::Duration;
 use sendplane_domain::opaque::HashKey;
 use sendplane_domain::rate::Limit;
 use sendplane_stage_api::{Context, Input, InputClass, InputTopic, Stage};
-use sendplane_wire::record::Attempt;
+use sendplane_wire::record::{Attempt, Dispatch};
 use sendplane_wire::topic;
 
 use crate::directory::{Change, Directory};
@@ -58,21 +58,14 @@ pub struct SendSettings {
 impl SendSettings {
     /// The defaults: a doubt window of 10 min and a margin of 5 %.
     pub fn new(hash_key: HashKey) -> Self {
-        Self {
-            hash_key,
-            doubt_window: Duration::from_secs(600),
-            safety_percent: 5,
-        }
+        Self { hash_key, doubt_window: Duration::from_secs(600), safety_percent: 5 }
     }
 
     /// The pace of a number whose ceiling is `messages_per_second`. A burst is at most 100 ms worth
     /// of it (I9); every closed second stays at or below the ceiling less the margin (I8). A
     /// ceiling of 0 or less closes the number, any other leaves at least one a second.
     pub fn pace(&self, messages_per_second: i32) -> Limit {
-        let Some(granted) = u32::try_from(messages_per_second)
-            .ok()
-            .filter(|rate| *rate > 0)
-        else {
+        let Some(granted) = u32::try_from(messages_per_second).ok().filter(|rate| *rate > 0) else {
             return Limit::CLOSED;
         };
         let kept = u64::from(100 - self.safety_percent.min(100));
@@ -122,9 +115,37 @@ const INPUTS: [InputTopic; 3] = [
 /// A body of 1,024 characters and its parameters fit many times over.
 const RECORD_BYTES_MAX: usize = 256 * 1024;
 
+/// A record the stage produces.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// What happened to an attempt.
+    Attempt(Box<Attempt>),
+    /// A dispatch that is given up, for the dead-letter topic: what was to be sent, and why not.
+    DeadLetter {
+        /// The dispatch as it was read.
+        dispatch: Box<Dispatch>,
+        /// Calls made.
+        attempts: u32,
+        /// The provider's last words.
+        why: String,
+    },
+}
+
+impl Output {
+    fn dead_letter(dispatch: Box<Dispatch>, message: &state::Message, why: &str) -> Self {
+        Self::DeadLetter { dispatch, attempts: message.attempt, why: why.to_owned() }
+    }
+}
+
+impl From<Attempt> for Output {
+    fn from(record: Attempt) -> Self {
+        Self::Attempt(Box::new(record))
+    }
+}
+
 impl Stage for SendStage {
     type Record = Record;
-    type Output = Attempt;
+    type Output = Output;
     type Timer = Timer;
     type Effect = CallProvider;
     type EffectResult = CallResult;
@@ -140,25 +161,19 @@ impl Stage for SendStage {
 
     fn misses_global(&self, record: &Record, globals: &Directory) -> bool {
         match record {
-            Record::Dispatch(dispatch) => globals
-                .number(&dispatch.tenant, &dispatch.phone_number_id)
-                .is_none(),
+            Record::Dispatch(dispatch) => {
+                globals.number(&dispatch.tenant, &dispatch.phone_number_id).is_none()
+            }
             Record::Feedback(_) => false,
         }
     }
 
     fn apply(&self, input: Input<Self>, ctx: &mut Ctx<'_, '_>) {
         match input {
-            Input::Record {
-                record: Record::Dispatch(dispatch),
-                meta,
-            } => {
+            Input::Record { record: Record::Dispatch(dispatch), meta } => {
                 intake::take_in(self, ctx, dispatch, &meta);
             }
-            Input::Record {
-                record: Record::Feedback(feedback),
-                ..
-            } => {
+            Input::Record { record: Record::Feedback(feedback), .. } => {
                 evidence::hear(ctx, &feedback);
             }
             Input::Timer(Timer::Message(message_id)) => ending::time_is_up(self, ctx, message_id),

@@ -64,11 +64,7 @@ pub(super) fn enqueue(
     let number = message.number();
     let entry = (number.clone(), lane_rank(work.lane), not_before, message_id);
     ctx.put(&QUEUE, &entry, &Queued);
-    ctx.schedule(
-        message_timer(message_id),
-        work.dispatch.valid_until,
-        &Timer::Message(message_id),
-    );
+    ctx.schedule(message_timer(message_id), work.dispatch.valid_until, &Timer::Message(message_id));
     message.state = State::Waiting { work, not_before };
     ctx.put(&MESSAGES, &message_id, &message);
     pump(stage, ctx, &number);
@@ -82,10 +78,7 @@ pub(super) fn dequeue(
     lane: Lane,
     not_before: Timestamp,
 ) {
-    ctx.delete(
-        &QUEUE,
-        &(message.number(), lane_rank(lane), not_before, message_id),
-    );
+    ctx.delete(&QUEUE, &(message.number(), lane_rank(lane), not_before, message_id));
 }
 
 /// The timer of a number fired.
@@ -242,20 +235,11 @@ fn grant(
     let now = ctx.now();
     message.attempt = message.attempt.saturating_add(1);
     let attempt = message.attempt;
-    ctx.emit(report::attempt(
-        message_id,
-        &message,
-        attempt,
-        AttemptEvent::Submitting,
-        now,
-    ));
+    ctx.emit(report::attempt(message_id, &message, attempt, AttemptEvent::Submitting, now).into());
     let timer = Timer::Message(message_id);
     ctx.schedule(message_timer(message_id), now + INTENT_ANSWER_MAX, &timer);
-    let opaque_data = OpaqueData {
-        shard: ShardKey::of(message.tenant.clone()),
-        message_id,
-        attempt,
-    };
+    let opaque_data =
+        OpaqueData { shard: ShardKey::of(message.tenant.clone()), message_id, attempt };
     ctx.perform(CallProvider {
         message_id,
         attempt,
@@ -268,9 +252,6 @@ fn grant(
         start_within: CALL_START_MAX.min(work.dispatch.valid_until.since(now)),
         pace: open.pace,
     });
-    message.state = State::Submitting {
-        work,
-        granted_at: now,
-    };
+    message.state = State::Submitting { work, granted_at: now };
     ctx.put(&MESSAGES, &message_id, &message);
 }

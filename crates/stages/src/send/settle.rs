@@ -14,7 +14,7 @@ use sendplane_wire::record::{AttemptEvent, Disposition};
 use super::call::{CallOutcome, CallResult, NotStarted};
 use super::report::Fault;
 use super::state::{End, MESSAGES, Message, State, Work};
-use super::{Ctx, SendStage, ending, evidence, queue, report};
+use super::{Ctx, Output, SendStage, ending, evidence, queue, report};
 
 /// What a result says about its attempt.
 enum Finding {
@@ -55,17 +55,12 @@ pub(super) fn settle(stage: &SendStage, ctx: &mut Ctx<'_, '_>, result: CallResul
         return ignore(ctx, "other_attempt");
     }
     ctx.set_trace(message.trace.clone());
-    let latency_ms = result
-        .latency_ms
-        .and_then(|millis| i64::try_from(millis).ok());
+    let latency_ms = result.latency_ms.and_then(|millis| i64::try_from(millis).ok());
     match (message.state.clone(), finding(result.outcome)) {
         (
             State::Submitting { .. }
             | State::InDoubt { .. }
-            | State::Settled {
-                awaits_answer: true,
-                ..
-            },
+            | State::Settled { awaits_answer: true, .. },
             Finding::Accepted { wamid, held },
         ) => accept(stage, ctx, (message_id, message), wamid, held, latency_ms),
         (State::InDoubt { .. }, Finding::Failed(failure)) if !failure.is_proven_unsent() => {
@@ -75,12 +70,7 @@ pub(super) fn settle(stage: &SendStage, ctx: &mut Ctx<'_, '_>, result: CallResul
             State::Submitting { work, .. } | State::InDoubt { work, .. },
             Finding::Failed(failure),
         ) => {
-            let open = Open {
-                message_id,
-                message,
-                work,
-                latency_ms,
-            };
+            let open = Open { message_id, message, work, latency_ms };
             fail(stage, ctx, open, failure);
         }
         (State::Waiting { .. } | State::Settled { .. }, _) => ignore(ctx, "already_settled"),
@@ -96,20 +86,10 @@ fn finding(outcome: CallOutcome) -> Finding {
         CallOutcome::NotStarted { cause, reason } => not_started(cause, reason),
         CallOutcome::Lost { reason } => {
             let class = Some(CodeClass::Ambiguous);
-            let fault = Fault {
-                message: Some(reason),
-                ..Fault::default()
-            };
-            Finding::Failed(Failure {
-                event: AttemptEvent::InDoubt,
-                class,
-                fault,
-            })
+            let fault = Fault { message: Some(reason), ..Fault::default() };
+            Finding::Failed(Failure { event: AttemptEvent::InDoubt, class, fault })
         }
-        CallOutcome::Answered {
-            http_status,
-            answer,
-        } => answered(http_status, answer),
+        CallOutcome::Answered { http_status, answer } => answered(http_status, answer),
     }
 }
 
@@ -137,35 +117,20 @@ fn answered(http_status: u16, answer: Answer) -> Finding {
             (None, class, reason.as_str().to_owned())
         }
     };
-    let fault = Fault {
-        code,
-        message: Some(text),
-        http_status: Some(http_status),
-        ..Fault::default()
-    };
-    Finding::Failed(Failure {
-        event: AttemptEvent::Refused,
-        class: Some(class),
-        fault,
-    })
+    let fault =
+        Fault { code, message: Some(text), http_status: Some(http_status), ..Fault::default() };
+    Finding::Failed(Failure { event: AttemptEvent::Refused, class: Some(class), fault })
 }
 
 fn not_started(cause: NotStarted, reason: String) -> Finding {
-    let fault = Fault {
-        message: Some(reason),
-        ..Fault::default()
-    };
+    let fault = Fault { message: Some(reason), ..Fault::default() };
     let class = match cause {
         NotStarted::TooLate => None,
         // The message is not to blame, and an operator can mend it before the deadline.
         NotStarted::NoConnection | NotStarted::NoCredential => Some(CodeClass::ProviderWide),
         NotStarted::Unbuildable => Some(CodeClass::PermanentRequest),
     };
-    Finding::Failed(Failure {
-        event: AttemptEvent::NotSent,
-        class,
-        fault,
-    })
+    Finding::Failed(Failure { event: AttemptEvent::NotSent, class, fault })
 }
 
 fn accept(
@@ -178,31 +143,19 @@ fn accept(
 ) {
     let wamid_hash = stage.settings.hash_key.hash("wamid", wamid.as_str());
     evidence::hear_of(ctx, &mut message, &wamid_hash);
-    let event = if held {
-        AttemptEvent::Held
-    } else {
-        AttemptEvent::Accepted
-    };
+    let event = if held { AttemptEvent::Held } else { AttemptEvent::Accepted };
     let mut record = report::attempt(message_id, &message, message.attempt, event, ctx.now());
     record.wamid = Some(wamid);
     record.wamid_hash = Some(wamid_hash);
     record.latency_ms = latency_ms;
-    ctx.emit(record);
+    ctx.emit(record.into());
     ending::settled(ctx, message_id, message, End::Accepted, false);
 }
 
 fn fail(stage: &SendStage, ctx: &mut Ctx<'_, '_>, mut open: Open, failure: Failure) {
     let next = next_step(&mut open, failure.class, ctx.now());
-    let fault = Fault {
-        class: failure.class,
-        ..failure.fault
-    };
-    let Open {
-        message_id,
-        message,
-        work,
-        latency_ms,
-    } = open;
+    let fault = Fault { class: failure.class, ..failure.fault };
+    let Open { message_id, message, work, latency_ms } = open;
     // An earlier attempt turned out to be accepted while this one was out: nothing is left to do.
     let is_accepted = !message.wamids.is_empty();
     let attempt = message.attempt;
@@ -215,24 +168,26 @@ fn fail(stage: &SendStage, ctx: &mut Ctx<'_, '_>, mut open: Open, failure: Failu
             ending::doubt(stage, ctx, message_id, message, work, record);
         }
         _ if is_accepted => {
-            ctx.emit(record);
+            ctx.emit(record.into());
             ending::settled(ctx, message_id, message, End::Accepted, false);
         }
         Next::RetryAt(at) => {
             record.disposition = Disposition::Retry;
             record.retry_at = Some(at);
-            ctx.emit(record);
+            ctx.emit(record.into());
             queue::enqueue(stage, ctx, message_id, message, work, at);
         }
         Next::DeadLetter => {
             record.disposition = Disposition::DeadLetter;
-            ctx.emit(record);
+            let why = record.error_message.clone().unwrap_or_default();
+            ctx.emit(record.into());
+            ctx.emit(Output::dead_letter(work.dispatch, &message, &why));
             ending::settled(ctx, message_id, message, End::DeadLettered, false);
         }
         // Policy cannot be asked again yet.
         Next::Reject | Next::Replan => {
             record.disposition = Disposition::Reject;
-            ctx.emit(record);
+            ctx.emit(record.into());
             ending::settled(ctx, message_id, message, End::Rejected, false);
         }
         // The next attempt would come too late: it is reported as one that expired, so that no
@@ -240,7 +195,7 @@ fn fail(stage: &SendStage, ctx: &mut Ctx<'_, '_>, mut open: Open, failure: Failu
         Next::Expired => {
             record.disposition = Disposition::Retry;
             record.retry_at = Some(work.dispatch.valid_until);
-            ctx.emit(record);
+            ctx.emit(record.into());
             ending::expire(ctx, message_id, message);
         }
     }
@@ -249,22 +204,10 @@ fn fail(stage: &SendStage, ctx: &mut Ctx<'_, '_>, mut open: Open, failure: Failu
 fn next_step(open: &mut Open, class: Option<CodeClass>, now: Timestamp) -> Next {
     let valid_until = open.work.dispatch.valid_until;
     let Some(class) = class else {
-        return if now < valid_until {
-            Next::RetryAt(now)
-        } else {
-            Next::Expired
-        };
+        return if now < valid_until { Next::RetryAt(now) } else { Next::Expired };
     };
     let failures = open.work.failures.entry(class).or_default();
     *failures = failures.saturating_add(1);
-    let jitter_ms = open
-        .message_id
-        .jitter(open.message.attempt.into(), JITTER_MS_BOUND);
-    retry::next(
-        class,
-        *failures,
-        now,
-        valid_until,
-        Duration::from_millis(jitter_ms),
-    )
+    let jitter_ms = open.message_id.jitter(open.message.attempt.into(), JITTER_MS_BOUND);
+    retry::next(class, *failures, now, valid_until, Duration::from_millis(jitter_ms))
 }

@@ -43,18 +43,15 @@ impl Codec<StatusReconcile> for StatusReconcileCodec {
                 .admitted_bulk
                 .decode(raw.value)
                 .map(|record| Record::Admitted(Box::new(record))),
-            topic::DECISIONS => self
-                .decisions
-                .decode(raw.value)
-                .map(|record| Record::Decision(Box::new(record))),
-            topic::ATTEMPTS => self
-                .attempts
-                .decode(raw.value)
-                .map(|record| Record::Attempt(Box::new(record))),
-            topic::RECEIPTS => self
-                .receipts
-                .decode(raw.value)
-                .map(|record| Record::Receipt(Box::new(record))),
+            topic::DECISIONS => {
+                self.decisions.decode(raw.value).map(|record| Record::Decision(Box::new(record)))
+            }
+            topic::ATTEMPTS => {
+                self.attempts.decode(raw.value).map(|record| Record::Attempt(Box::new(record)))
+            }
+            topic::RECEIPTS => {
+                self.receipts.decode(raw.value).map(|record| Record::Receipt(Box::new(record)))
+            }
             other => return Err(unexpected_topic(other)),
         }
         .map_err(undecoded)

@@ -44,10 +44,7 @@ fn unknown_symbol(field: &str) -> Fault {
 }
 
 fn invalid(code: &'static str, detail: &str) -> Fault {
-    Fault {
-        code,
-        detail: detail.to_owned(),
-    }
+    Fault { code, detail: detail.to_owned() }
 }
 
 /// Ingest took the request in.
@@ -67,10 +64,7 @@ pub fn of_admission(admitted: &AdmittedMessage, trace: TraceContext) -> Evidence
         phone_number_id: admitted.phone_number_id.clone(),
         trace,
     };
-    Evidence::Admitted {
-        subject: Box::new(subject),
-        admitted_at: admitted.admitted_at,
-    }
+    Evidence::Admitted { subject: Box::new(subject), admitted_at: admitted.admitted_at }
 }
 
 /// Ingest refused the request, or policy judged the message.
@@ -85,10 +79,7 @@ pub fn of_decision(decision: &record::Decision, trace: TraceContext) -> Result<E
         record::Verdict::Dispatch => Verdict::Dispatch,
         record::Verdict::Defer => Verdict::Defer {
             until: decision.next_at.ok_or_else(|| {
-                invalid(
-                    "decision_invalid",
-                    "next_at: a deferral names its time; set it",
-                )
+                invalid("decision_invalid", "next_at: a deferral names its time; set it")
             })?,
         },
         record::Verdict::Suppress => Verdict::Suppress,
@@ -97,9 +88,7 @@ pub fn of_decision(decision: &record::Decision, trace: TraceContext) -> Result<E
         }
         record::Verdict::Block => Verdict::Block,
         record::Verdict::Refuse => Verdict::Refuse,
-        record::Verdict::Duplicate => Verdict::Duplicate {
-            of: decision.duplicate_of,
-        },
+        record::Verdict::Duplicate => Verdict::Duplicate { of: decision.duplicate_of },
         record::Verdict::Stale => Verdict::Stale,
     };
     let category = decision.category.as_deref().and_then(category_of);
@@ -122,19 +111,14 @@ pub fn of_decision(decision: &record::Decision, trace: TraceContext) -> Result<E
         detail: decision.detail.clone(),
         holdout_arm: None,
     };
-    Ok(Evidence::Decided {
-        subject: Box::new(subject),
-        decision,
-    })
+    Ok(Evidence::Decided { subject: Box::new(subject), decision })
 }
 
 fn template_of(decision: &record::Decision) -> Option<Template> {
     Some(Template {
         name: decision.template_name.clone()?,
         language: decision.template_language.clone().unwrap_or_default(),
-        version: decision
-            .template_version
-            .and_then(|version| u32::try_from(version).ok()),
+        version: decision.template_version.and_then(|version| u32::try_from(version).ok()),
     })
 }
 
@@ -168,23 +152,21 @@ pub fn of_attempt(attempt: &Attempt, doubt_window: Duration) -> Result<Evidence,
     let event = match attempt.event {
         record::AttemptEvent::Unknown => return Err(unknown_symbol("event")),
         record::AttemptEvent::Submitting => AttemptEvent::Submitting,
-        record::AttemptEvent::Accepted => AttemptEvent::Accepted {
-            wamid_hash: wamid_hash_of(attempt)?,
-        },
-        record::AttemptEvent::Held => AttemptEvent::Held {
-            wamid_hash: wamid_hash_of(attempt)?,
-        },
+        record::AttemptEvent::Accepted => {
+            AttemptEvent::Accepted { wamid_hash: wamid_hash_of(attempt)? }
+        }
+        record::AttemptEvent::Held => AttemptEvent::Held { wamid_hash: wamid_hash_of(attempt)? },
         record::AttemptEvent::Refused => AttemptEvent::Refused {
             code: attempt.error_code.map_or(NO_CODE, i64::from),
             class: class_of(attempt),
             disposition: disposition_of(attempt)?,
         },
-        record::AttemptEvent::NotSent => AttemptEvent::NotSent {
-            disposition: disposition_of(attempt)?,
-        },
-        record::AttemptEvent::InDoubt => AttemptEvent::InDoubt {
-            until: attempt.occurred_at + doubt_window,
-        },
+        record::AttemptEvent::NotSent => {
+            AttemptEvent::NotSent { disposition: disposition_of(attempt)? }
+        }
+        record::AttemptEvent::InDoubt => {
+            AttemptEvent::InDoubt { until: attempt.occurred_at + doubt_window }
+        }
         record::AttemptEvent::GaveUp => AttemptEvent::GaveUp,
         record::AttemptEvent::Expired => AttemptEvent::Expired,
     };
@@ -198,22 +180,15 @@ pub fn of_attempt(attempt: &Attempt, doubt_window: Duration) -> Result<Evidence,
 
 fn wamid_hash_of(attempt: &Attempt) -> Result<KeyedHash, Fault> {
     attempt.wamid_hash.clone().ok_or_else(|| {
-        invalid(
-            "attempt_invalid",
-            "wamid_hash: an acceptance names its wamid; set the hash",
-        )
+        invalid("attempt_invalid", "wamid_hash: an acceptance names its wamid; set the hash")
     })
 }
 
 /// The class that send worked with, else that of the code, else that of the bare HTTP status.
 fn class_of(attempt: &Attempt) -> CodeClass {
     let named = attempt.error_class.as_deref();
-    let named = CodeClass::ALL
-        .into_iter()
-        .find(|class| named == Some(class.as_str()));
-    let http_status = attempt
-        .http_status
-        .and_then(|status| u16::try_from(status).ok());
+    let named = CodeClass::ALL.into_iter().find(|class| named == Some(class.as_str()));
+    let http_status = attempt.http_status.and_then(|status| u16::try_from(status).ok());
     match (named, attempt.error_code) {
         (Some(class), _) => class,
         (None, Some(code)) => classify(i64::from(code), None, http_status).class,
@@ -226,9 +201,9 @@ fn class_of(attempt: &Attempt) -> CodeClass {
 fn disposition_of(attempt: &Attempt) -> Result<Disposition, Fault> {
     match attempt.disposition {
         record::Disposition::Unknown => Err(unknown_symbol("disposition")),
-        record::Disposition::Retry => Ok(Disposition::Retry {
-            at: attempt.retry_at.unwrap_or(attempt.occurred_at),
-        }),
+        record::Disposition::Retry => {
+            Ok(Disposition::Retry { at: attempt.retry_at.unwrap_or(attempt.occurred_at) })
+        }
         record::Disposition::DeadLetter => Ok(Disposition::DeadLetter),
         record::Disposition::None | record::Disposition::Reject => Ok(Disposition::Reject),
     }
@@ -247,20 +222,17 @@ pub fn of_receipt(receipt: &Receipt) -> Result<Evidence, Fault> {
             title: receipt.error_title.clone(),
         },
     };
-    let attempt = receipt
-        .attempt
-        .map(|number| number_of(number, "receipt_invalid"))
-        .transpose()?;
+    let attempt = receipt.attempt.map(|number| number_of(number, "receipt_invalid")).transpose()?;
     Ok(Evidence::Status {
         status,
         occurred_at: receipt.occurred_at,
         wamid_hash: receipt.wamid_hash.clone(),
         // An attempt without its message says nothing.
         attempt: attempt.filter(|_| receipt.message_id.is_some()),
-        price: receipt.price_category.clone().map(|category| PriceClass {
-            category,
-            kind: receipt.price_type.clone(),
-        }),
+        price: receipt
+            .price_category
+            .clone()
+            .map(|category| PriceClass { category, kind: receipt.price_type.clone() }),
     })
 }
 

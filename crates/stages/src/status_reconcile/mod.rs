@@ -49,11 +49,7 @@ use row::{MESSAGES, MessageRow, PARKED, Parked, ParkedStatus, WAMIDS};
 const VALUE_BYTES_MAX: usize = 1024 * 1024;
 
 const fn input(topic: &'static str, class: InputClass) -> InputTopic {
-    InputTopic {
-        topic,
-        class,
-        value_bytes_max: VALUE_BYTES_MAX,
-    }
+    InputTopic { topic, class, value_bytes_max: VALUE_BYTES_MAX }
 }
 
 const INPUTS: &[InputTopic] = &[
@@ -187,9 +183,7 @@ impl StatusReconcile {
 
     /// Joins `evidence` to the message's facts. Says and writes nothing if they knew it all.
     fn learn(&self, id: MessageId, evidence: &Evidence, ctx: &mut Ctx<'_, '_>) {
-        let mut row = ctx
-            .get(&MESSAGES, &id)
-            .unwrap_or_else(|| MessageRow::new(ctx.now()));
+        let mut row = ctx.get(&MESSAGES, &id).unwrap_or_else(|| MessageRow::new(ctx.now()));
         let before = row.facts.clone();
         row.facts.join(evidence);
         if row.facts == before {
@@ -237,16 +231,11 @@ impl StatusReconcile {
             ctx.set_trace(subject.trace.clone());
         }
         if let Some(outcome) = row.publish(id, ctx.now()) {
-            ctx.count(
-                "sendplane_outcomes_total",
-                state_label(row.emitted.as_ref()),
-            );
+            ctx.count("sendplane_outcomes_total", state_label(row.emitted.as_ref()));
             ctx.emit(outcome);
         }
         let retained_until = retained_until(&row);
-        let due = self
-            .silence(&row)
-            .map_or(retained_until, |(_, due)| due.min(retained_until));
+        let due = self.silence(&row).map_or(retained_until, |(_, due)| due.min(retained_until));
         // A timer that fires too early is set again then. Most changes come within seconds, and so
         // they do not touch it.
         if row.wake_at.is_none_or(|wake_at| due < wake_at) {
@@ -296,12 +285,7 @@ const TIMER_PARKED: u8 = 2;
 /// its admission will hardly come any more.
 fn retained_until(row: &MessageRow) -> Timestamp {
     let is_ours = row.facts.subject().is_some() || !row.facts.attempts().is_empty();
-    row.changed_at
-        + if is_ours {
-            MESSAGE_RETENTION
-        } else {
-            PARKED_STATUS_RETENTION
-        }
+    row.changed_at + if is_ours { MESSAGE_RETENTION } else { PARKED_STATUS_RETENTION }
 }
 
 /// The wamid is the message's from now on: later statuses find it, parked ones join it.
@@ -325,9 +309,7 @@ fn park(receipt: &Receipt, status: &Evidence, ctx: &mut Ctx<'_, '_>) {
     };
     let parked = ctx.get(&PARKED, wamid_hash);
     let is_first = parked.is_none();
-    let mut parked = parked.unwrap_or_else(|| Parked {
-        statuses: Vec::new(),
-    });
+    let mut parked = parked.unwrap_or_else(|| Parked { statuses: Vec::new() });
     if parked.statuses.contains(&status) {
         return;
     }
@@ -356,14 +338,9 @@ fn forget(id: MessageId, row: &MessageRow, ctx: &mut Ctx<'_, '_>) {
         ctx.delete(&WAMIDS, wamid_hash);
     }
     ctx.delete(&MESSAGES, &id);
-    ctx.count(
-        "sendplane_message_rows_forgotten_total",
-        state_label(row.emitted.as_ref()),
-    );
+    ctx.count("sendplane_message_rows_forgotten_total", state_label(row.emitted.as_ref()));
 }
 
 fn state_label(emitted: Option<&row::Emitted>) -> &'static str {
-    emitted.map_or("never_admitted_or_decided", |emitted| {
-        emitted.state.as_str()
-    })
+    emitted.map_or("never_admitted_or_decided", |emitted| emitted.state.as_str())
 }

@@ -28,11 +28,7 @@ pub fn content(id: MessageId, facts: &MessageFacts) -> Option<Outcome> {
         is_final: summary.state.is_final(),
         reason: summary.reason.map(str::to_owned),
         detail: detail(facts, &summary),
-        correlation_id: subject
-            .trace
-            .correlation_id
-            .as_deref()
-            .map(CorrelationId::new),
+        correlation_id: subject.trace.correlation_id.as_deref().map(CorrelationId::new),
         idempotency_key: subject.idempotency_key.clone(),
         duplicate_of: summary.duplicate_of,
         lane: Some(subject.lane.as_str().to_owned()),
@@ -40,9 +36,7 @@ pub fn content(id: MessageId, facts: &MessageFacts) -> Option<Outcome> {
         template_name: template.map(|template| template.name.clone()),
         template_language: template.map(|template| template.language.clone()),
         template_version: template.and_then(|template| template.version).map(int),
-        category: subject
-            .category
-            .map(|category| category_text(category).to_owned()),
+        category: subject.category.map(|category| category_text(category).to_owned()),
         price_class: summary.price.map(price_text),
         attempt: int(attempts_started(facts)),
         contact_hash: subject.contact_hash.clone(),
@@ -100,12 +94,8 @@ fn detail(facts: &MessageFacts, summary: &Summary<'_>) -> Option<String> {
     let duplicate = (made > 1).then(|| {
         format!("{made} messages at the provider: the recipient may have it {made} times")
     });
-    let parts: Vec<String> = summary
-        .detail
-        .map(str::to_owned)
-        .into_iter()
-        .chain(duplicate)
-        .collect();
+    let parts: Vec<String> =
+        summary.detail.map(str::to_owned).into_iter().chain(duplicate).collect();
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
@@ -122,15 +112,9 @@ fn attempts_started(facts: &MessageFacts) -> u32 {
         | AttemptEvent::Held { .. }
         | AttemptEvent::Accepted { .. } => true,
     };
-    let recorded = facts
-        .attempts()
-        .iter()
-        .filter(|(_, attempt)| is_started(&attempt.event))
-        .map(|(n, _)| *n);
-    let reported = facts
-        .provider_messages()
-        .values()
-        .filter_map(|message| message.attempt);
+    let recorded =
+        facts.attempts().iter().filter(|(_, attempt)| is_started(&attempt.event)).map(|(n, _)| *n);
+    let reported = facts.provider_messages().values().filter_map(|message| message.attempt);
     recorded.chain(reported).max().unwrap_or(0)
 }
 
@@ -154,9 +138,7 @@ fn wamid_hash<'a>(facts: &'a MessageFacts, summary: &Summary<'_>) -> Option<&'a 
 
 /// The time in a message id. Stands in where no fact has one.
 fn created_at(id: MessageId) -> Timestamp {
-    let millis = id.as_bytes()[..6]
-        .iter()
-        .fold(0, |millis, byte| millis << 8 | i64::from(*byte));
+    let millis = id.as_bytes()[..6].iter().fold(0, |millis, byte| millis << 8 | i64::from(*byte));
     Timestamp::from_millis(millis)
 }
 

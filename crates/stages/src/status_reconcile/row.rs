@@ -52,12 +52,7 @@ pub struct Emitted {
 impl MessageRow {
     /// A message nobody has said anything about.
     pub fn new(now: Timestamp) -> Self {
-        Self {
-            facts: MessageFacts::default(),
-            emitted: None,
-            changed_at: now,
-            wake_at: None,
-        }
+        Self { facts: MessageFacts::default(), emitted: None, changed_at: now, wake_at: None }
     }
 
     /// The next outcome row, if the facts say something that the newest one does not.
@@ -72,11 +67,7 @@ impl MessageRow {
         let superseded = newest.filter(|newest| newest.state.is_final());
         let supersedes = superseded.map(|newest| outcome::int(newest.sequence));
         let sequence = newest.map_or(0, |newest| newest.sequence).saturating_add(1);
-        self.emitted = Some(Emitted {
-            sequence,
-            state,
-            digest,
-        });
+        self.emitted = Some(Emitted { sequence, state, digest });
         Some(Outcome {
             event_id: outcome::event_id(id, sequence),
             sequence: outcome::int(sequence),
@@ -140,12 +131,7 @@ impl ParkedStatus {
     /// What to keep of `evidence`, if it is a status.
     pub fn of(evidence: &Evidence) -> Option<Self> {
         match evidence {
-            Evidence::Status {
-                status,
-                occurred_at,
-                price,
-                ..
-            } => {
+            Evidence::Status { status, occurred_at, price, .. } => {
                 let said = match status.clone() {
                     Status::Sent => Said::Sent,
                     Status::Delivered => Said::Delivered,
@@ -153,11 +139,7 @@ impl ParkedStatus {
                     Status::Played => Said::Played,
                     Status::Failed { code, title } => Said::Failed { code, title },
                 };
-                Some(Self {
-                    said,
-                    occurred_at: *occurred_at,
-                    price: price.clone(),
-                })
+                Some(Self { said, occurred_at: *occurred_at, price: price.clone() })
             }
             Evidence::Admitted { .. }
             | Evidence::Decided { .. }

@@ -56,19 +56,12 @@ pub(super) fn admitted() -> Record {
 }
 
 pub(super) fn decision(verdict: Verdict, reason: Option<&str>) -> Decision {
-    let is_ingest = matches!(
-        verdict,
-        Verdict::Refuse | Verdict::Duplicate | Verdict::Stale
-    );
+    let is_ingest = matches!(verdict, Verdict::Refuse | Verdict::Duplicate | Verdict::Stale);
     Decision {
         message_id: id(),
         tenant: TenantId::new("acme"),
         idempotency_key: IdempotencyKey::new("order-17"),
-        stage: if is_ingest {
-            DecidingStage::Ingest
-        } else {
-            DecidingStage::Policy
-        },
+        stage: if is_ingest { DecidingStage::Ingest } else { DecidingStage::Policy },
         verdict,
         reason: reason.map(str::to_owned),
         detail: None,
@@ -166,11 +159,7 @@ pub(super) fn reported(status: ReceiptStatus, second: i64) -> Record {
 /// A status without our opaque data.
 pub(super) fn bare(status: ReceiptStatus, wamid: &str, second: i64) -> Record {
     let receipt = receipt(status, wamid, second);
-    Record::Receipt(Box::new(Receipt {
-        message_id: None,
-        attempt: None,
-        ..receipt
-    }))
+    Record::Receipt(Box::new(Receipt { message_id: None, attempt: None, ..receipt }))
 }
 
 pub(super) fn driver() -> Driver<StatusReconcile> {
@@ -190,10 +179,7 @@ pub(super) fn feed(driver: &mut Driver<StatusReconcile>, record: &Record) -> Vec
 }
 
 pub(super) fn feed_all(driver: &mut Driver<StatusReconcile>, records: &[Record]) -> Vec<Outcome> {
-    records
-        .iter()
-        .flat_map(|record| feed(driver, record))
-        .collect()
+    records.iter().flat_map(|record| feed(driver, record)).collect()
 }
 
 /// All rows of a fresh stage that reads `records`, checked as a sequence.
@@ -209,9 +195,7 @@ pub(super) fn check_sequence(rows: &[Outcome]) {
     let mut before: Option<&Outcome> = None;
     for row in rows {
         assert_eq!(row.sequence, before.map_or(1, |before| before.sequence + 1));
-        let expected = before
-            .filter(|before| before.is_final)
-            .map(|before| before.sequence);
+        let expected = before.filter(|before| before.is_final).map(|before| before.sequence);
         assert_eq!(row.supersedes, expected, "{row:?}");
         assert!(before.is_none_or(|before| before.ingested_at <= row.ingested_at));
         assert!(ids.insert(row.event_id.clone()), "event id twice: {row:?}");
@@ -259,20 +243,12 @@ pub(super) fn counts(
     let mut cycle = Cycle::open(driver.stage(), driver.state(), &NoGlobals, time);
     cycle.apply(input, TraceContext::default());
     let counts = cycle.finish().unwrap().counts;
-    counts
-        .into_iter()
-        .map(|((name, label), count)| (name, label, count))
-        .collect()
+    counts.into_iter().map(|((name, label), count)| (name, label, count)).collect()
 }
 
 /// `record` as an input.
 pub(super) fn input_of(record: Record) -> Input<StatusReconcile> {
-    let meta = RecordMeta {
-        topic: topic::RECEIPTS,
-        partition: 0,
-        offset: 0,
-        timestamp: NOW,
-        key: None,
-    };
+    let meta =
+        RecordMeta { topic: topic::RECEIPTS, partition: 0, offset: 0, timestamp: NOW, key: None };
     Input::Record { record, meta }
 }

@@ -85,35 +85,23 @@ impl UnparsedReason {
 /// refusal could send the message twice.
 pub fn parse_answer(http_status: u16, body: &[u8]) -> Answer {
     let Ok(Value::Object(body)) = serde_json::from_slice(body) else {
-        return Answer::Unparsed {
-            reason: UnparsedReason::NotJson,
-        };
+        return Answer::Unparsed { reason: UnparsedReason::NotJson };
     };
     let success = (200..=299).contains(&http_status);
     let message = body.get("messages").and_then(|messages| messages.get(0));
-    let wamid = message
-        .and_then(|message| message["id"].as_str())
-        .filter(|id| !id.is_empty());
+    let wamid = message.and_then(|message| message["id"].as_str()).filter(|id| !id.is_empty());
     let error = body.get("error").filter(|error| !error.is_null());
     match (wamid, error) {
         (Some(wamid), None) => Answer::Accepted {
             wamid: Wamid::new(wamid),
             status: acceptance(message.and_then(|message| message["message_status"].as_str())),
         },
-        (Some(_), Some(_)) => Answer::Unparsed {
-            reason: UnparsedReason::ErrorInSuccess,
-        },
-        (None, Some(_)) if success => Answer::Unparsed {
-            reason: UnparsedReason::ErrorInSuccess,
-        },
-        (None, None) if success => Answer::Unparsed {
-            reason: UnparsedReason::NoMessageId,
-        },
+        (Some(_), Some(_)) => Answer::Unparsed { reason: UnparsedReason::ErrorInSuccess },
+        (None, Some(_)) if success => Answer::Unparsed { reason: UnparsedReason::ErrorInSuccess },
+        (None, None) if success => Answer::Unparsed { reason: UnparsedReason::NoMessageId },
         (None, error) => match error.and_then(api_error) {
             Some(error) => Answer::Error(error),
-            None => Answer::Unparsed {
-                reason: UnparsedReason::NoErrorCode,
-            },
+            None => Answer::Unparsed { reason: UnparsedReason::NoErrorCode },
         },
     }
 }

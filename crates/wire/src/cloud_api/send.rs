@@ -61,9 +61,7 @@ pub fn template_body(dispatch: &Dispatch, opaque: &str) -> Vec<u8> {
         r#type: "template",
         template: Template {
             name: dispatch.template_name.as_str(),
-            language: Language {
-                code: &dispatch.template_language,
-            },
+            language: Language { code: &dispatch.template_language },
             components: components(&dispatch.category, &dispatch.parameters),
         },
         biz_opaque_callback_data: opaque,
@@ -85,11 +83,7 @@ fn components<'a>(category: &str, parameters: &'a [TemplateParameter]) -> Vec<Co
         return vec![body];
     }
     // Meta counts parameters per component: with the code in the body alone the call fails (132000).
-    let code = Text {
-        r#type: "text",
-        parameter_name: None,
-        text: &first.value,
-    };
+    let code = Text { r#type: "text", parameter_name: None, text: &first.value };
     let button = Component {
         r#type: "button",
         sub_type: Some("url"),
@@ -100,9 +94,5 @@ fn components<'a>(category: &str, parameters: &'a [TemplateParameter]) -> Vec<Co
 }
 
 fn text(parameter: &TemplateParameter) -> Text<'_> {
-    Text {
-        r#type: "text",
-        parameter_name: parameter.name.as_deref(),
-        text: &parameter.value,
-    }
+    Text { r#type: "text", parameter_name: parameter.name.as_deref(), text: &parameter.value }
 }

@@ -11,10 +11,7 @@ fn body_of(dispatch: &Dispatch) -> Value {
 }
 
 fn parameter(name: Option<&str>, value: &str) -> TemplateParameter {
-    TemplateParameter {
-        name: name.map(str::to_owned),
-        value: value.to_owned(),
-    }
+    TemplateParameter { name: name.map(str::to_owned), value: value.to_owned() }
 }
 
 fn dispatch(category: &str, parameters: Vec<TemplateParameter>) -> Dispatch {
@@ -51,10 +48,7 @@ fn a_template_goes_out_with_its_parameters_in_order() {
 
 #[test]
 fn named_parameters_carry_their_names() {
-    let body = body_of(&dispatch(
-        "utility",
-        vec![parameter(Some("first_name"), "Ada")],
-    ));
+    let body = body_of(&dispatch("utility", vec![parameter(Some("first_name"), "Ada")]));
     let expected = json!([{"type": "text", "parameter_name": "first_name", "text": "Ada"}]);
     assert_eq!(body["template"]["components"][0]["parameters"], expected);
 }
@@ -86,34 +80,19 @@ fn answer(http_status: u16, body: &Value) -> Answer {
 fn reads_acceptances() {
     let cases = [
         (json!({"id": "wamid.A"}), Acceptance::Accepted),
-        (
-            json!({"id": "wamid.A", "message_status": "accepted"}),
-            Acceptance::Accepted,
-        ),
+        (json!({"id": "wamid.A", "message_status": "accepted"}), Acceptance::Accepted),
         (
             json!({"id": "wamid.A", "message_status": "held_for_quality_assessment"}),
             Acceptance::Held,
         ),
-        (
-            json!({"id": "wamid.A", "message_status": "paused"}),
-            Acceptance::Paused,
-        ),
-        (
-            json!({"id": "wamid.A", "message_status": "new in 2027"}),
-            Acceptance::Accepted,
-        ),
-        (
-            json!({"id": "wamid.A", "message_status": 7}),
-            Acceptance::Accepted,
-        ),
+        (json!({"id": "wamid.A", "message_status": "paused"}), Acceptance::Paused),
+        (json!({"id": "wamid.A", "message_status": "new in 2027"}), Acceptance::Accepted),
+        (json!({"id": "wamid.A", "message_status": 7}), Acceptance::Accepted),
     ];
     for (message, status) in cases {
         let body = json!({"messaging_product": "whatsapp", "success": true, "error": null,
             "contacts": [{"input": "+4915112345678", "user_id": "DE.1"}], "messages": [message]});
-        let expected = Answer::Accepted {
-            wamid: Wamid::new("wamid.A"),
-            status,
-        };
+        let expected = Answer::Accepted { wamid: Wamid::new("wamid.A"), status };
         assert_eq!(answer(200, &body), expected);
         assert_eq!(answer(502, &body), expected, "an id is an id");
     }
@@ -142,10 +121,7 @@ fn reads_errors() {
         is_transient: None,
     };
     let cases = [
-        (
-            bare(json!(2), json!("a bare string")),
-            Some("a bare string"),
-        ),
+        (bare(json!(2), json!("a bare string")), Some("a bare string")),
         (bare(json!("2"), json!({})), None),
         (bare(json!(2), json!({"details": 5})), None),
         (bare(json!(2), json!([1])), None),
@@ -158,9 +134,7 @@ fn reads_errors() {
 #[test]
 fn long_texts_are_cut() {
     let body = json!({"error": {"code": 1, "message": "é".repeat(9_000)}});
-    let Answer::Error(error) = answer(500, &body) else {
-        panic!("an error")
-    };
+    let Answer::Error(error) = answer(500, &body) else { panic!("an error") };
     assert_eq!(error.message.chars().count(), 501);
 }
 
@@ -170,16 +144,8 @@ fn what_proves_nothing_says_why() {
     let error = json!({"code": 131_000, "message": "later"});
     let cases = [
         (200, json!({"error": error}), ErrorInSuccess),
-        (
-            200,
-            json!({"error": error, "messages": [{"id": "wamid.A"}]}),
-            ErrorInSuccess,
-        ),
-        (
-            400,
-            json!({"error": error, "messages": [{"id": "wamid.A"}]}),
-            ErrorInSuccess,
-        ),
+        (200, json!({"error": error, "messages": [{"id": "wamid.A"}]}), ErrorInSuccess),
+        (400, json!({"error": error, "messages": [{"id": "wamid.A"}]}), ErrorInSuccess),
         (200, json!({"messages": [{}]}), NoMessageId),
         (200, json!({"messages": [{"id": ""}]}), NoMessageId),
         (200, json!({"messages": {"id": "wamid.A"}}), NoMessageId),
@@ -190,35 +156,21 @@ fn what_proves_nothing_says_why() {
         (200, json!([]), NotJson),
     ];
     for (http_status, body, reason) in cases {
-        assert_eq!(
-            answer(http_status, &body),
-            Answer::Unparsed { reason },
-            "{body}"
-        );
+        assert_eq!(answer(http_status, &body), Answer::Unparsed { reason }, "{body}");
     }
     for body in ["", "<html>", "{\"messages\":[{\"id\":\"wamid.A\"", "\u{0}"] {
         let expected = Answer::Unparsed { reason: NotJson };
         assert_eq!(parse_answer(200, body.as_bytes()), expected);
     }
     let names = [NotJson, ErrorInSuccess, NoMessageId, NoErrorCode].map(UnparsedReason::as_str);
-    assert_eq!(
-        names,
-        [
-            "not_json",
-            "error_in_success",
-            "no_message_id",
-            "no_error_code"
-        ]
-    );
+    assert_eq!(names, ["not_json", "error_in_success", "no_message_id", "no_error_code"]);
 }
 
 /// Nesting beyond the parser's limit is a fault, not an overflow of the stack.
 #[test]
 fn deep_nesting_is_not_json() {
     let body = "[".repeat(100_000);
-    let expected = Answer::Unparsed {
-        reason: UnparsedReason::NotJson,
-    };
+    let expected = Answer::Unparsed { reason: UnparsedReason::NotJson };
     assert_eq!(parse_answer(200, body.as_bytes()), expected);
 }
 

@@ -71,10 +71,7 @@ impl DecodeError {
     }
 
     pub(super) fn wrong_record(expected: &str, found: &str) -> Self {
-        Self::WrongRecord {
-            expected: format!("{NAMESPACE}.{expected}"),
-            found: found.to_owned(),
-        }
+        Self::WrongRecord { expected: format!("{NAMESPACE}.{expected}"), found: found.to_owned() }
     }
 }
 
@@ -88,10 +85,7 @@ pub struct EncodeError {
 
 impl EncodeError {
     pub(super) fn new(record: &'static str, error: &apache_avro::Error) -> Self {
-        Self {
-            record,
-            cause: cause(error),
-        }
+        Self { record, cause: cause(error) }
     }
 }
 

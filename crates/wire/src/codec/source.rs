@@ -65,11 +65,7 @@ impl StaticSchemas {
 
     /// An encoder for `topic`, which must be one of [`registry::SUBJECTS`].
     pub fn encoder<R: AvroRecord>(&self, topic: &'static str) -> Encoder<R> {
-        Encoder::new(
-            topic,
-            self.id(topic)
-                .expect("the caller names a topic that has a schema"),
-        )
+        Encoder::new(topic, self.id(topic).expect("the caller names a topic that has a schema"))
     }
 
     /// A decoder for `topic`.
@@ -80,9 +76,6 @@ impl StaticSchemas {
 
 impl SchemaSource for StaticSchemas {
     fn writer_schema(&self, id: u32) -> Result<Arc<Schema>, SchemaFault> {
-        self.by_id
-            .get(&id)
-            .cloned()
-            .ok_or(SchemaFault::UnknownId(id))
+        self.by_id.get(&id).cloned().ok_or(SchemaFault::UnknownId(id))
     }
 }

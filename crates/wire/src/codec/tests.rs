@@ -39,21 +39,9 @@ fn names_what_is_not_framed() {
     let cases: [(Option<&[u8]>, DecodeError, &str); 5] = [
         (None, DecodeError::Tombstone, "tombstone"),
         (Some(b""), DecodeError::TooShort, "no_schema_framing"),
-        (
-            Some(&[0, 0, 0, 1]),
-            DecodeError::TooShort,
-            "no_schema_framing",
-        ),
-        (
-            Some(b"{\"tenant\":1}"),
-            DecodeError::BadMagic(b'{'),
-            "no_schema_framing",
-        ),
-        (
-            Some(&[0, 0, 0, 4, 0, 9]),
-            DecodeError::UnknownSchemaId(1024),
-            "unknown_schema_id",
-        ),
+        (Some(&[0, 0, 0, 1]), DecodeError::TooShort, "no_schema_framing"),
+        (Some(b"{\"tenant\":1}"), DecodeError::BadMagic(b'{'), "no_schema_framing"),
+        (Some(&[0, 0, 0, 4, 0, 9]), DecodeError::UnknownSchemaId(1024), "unknown_schema_id"),
     ];
     for (value, error, code) in cases {
         assert_eq!(decoder.decode(value), Err(error.clone()));
@@ -73,10 +61,7 @@ fn a_newer_writer_is_understood() {
         json!({"name": "proof", "type": {"type": "record", "name": "Proof",
         "fields": [{"name": "kind", "type": {"type": "enum", "name": "Kind", "symbols": ["A"]}}]}}),
     );
-    let own = StaticSchemas::new()
-        .encoder(topic::CONSENT)
-        .encode(&consent())
-        .expect("encodes");
+    let own = StaticSchemas::new().encoder(topic::CONSENT).encode(&consent()).expect("encodes");
     // The symbol is the one byte before `changed_at` and `source`; the new field is appended.
     let mut datum = own[framing::HEADER_LEN..].to_vec();
     let state_at = datum.len() - (1 + "web-form".len()) - 6 - 1;
@@ -84,14 +69,8 @@ fn a_newer_writer_is_understood() {
     datum[state_at] = 2 * 3;
     datum.push(0);
     let (schemas, value) = foreign(&schema, &datum);
-    let expected = ConsentChange {
-        state: ConsentState::Unknown,
-        ..consent()
-    };
-    assert_eq!(
-        schemas.decoder(topic::CONSENT).decode(Some(&value)),
-        Ok(expected)
-    );
+    let expected = ConsentChange { state: ConsentState::Unknown, ..consent() };
+    assert_eq!(schemas.decoder(topic::CONSENT).decode(Some(&value)), Ok(expected));
 }
 
 #[test]
@@ -105,36 +84,22 @@ fn an_older_writer_is_understood() {
         panic!("a struct becomes a record");
     };
     old.retain(|(name, _)| name != "next_at" && name != "rules");
-    let old = AvroValue::Record(old)
-        .resolve(&writer)
-        .expect("fits the older schema");
+    let old = AvroValue::Record(old).resolve(&writer).expect("fits the older schema");
     let datum = GenericDatumWriter::builder(&writer)
         .build()
         .and_then(|writer| writer.write_value_to_vec(old))
         .expect("encodes");
     let (schemas, value) = foreign(&schema, &datum);
-    let expected = Decision {
-        next_at: None,
-        rules: sparse.rules,
-        ..full
-    };
-    assert_eq!(
-        schemas.decoder(topic::DECISIONS).decode(Some(&value)),
-        Ok(expected)
-    );
+    let expected = Decision { next_at: None, rules: sparse.rules, ..full };
+    assert_eq!(schemas.decoder(topic::DECISIONS).decode(Some(&value)), Ok(expected));
 }
 
 #[test]
 fn another_record_is_named() {
     let schemas = StaticSchemas::new();
     let [tenant, _] = Tenant::samples();
-    let value = schemas
-        .encoder(topic::TENANTS)
-        .encode(&tenant)
-        .expect("encodes");
-    let error = schemas
-        .decoder::<ConsentChange>(topic::CONSENT)
-        .decode(Some(&value));
+    let value = schemas.encoder(topic::TENANTS).encode(&tenant).expect("encodes");
+    let error = schemas.decoder::<ConsentChange>(topic::CONSENT).decode(Some(&value));
     let expected = "io.sendplane.v1.ConsentChange".to_owned();
     let found = "io.sendplane.v1.Tenant".to_owned();
     assert_eq!(error, Err(DecodeError::WrongRecord { expected, found }));
@@ -144,9 +109,7 @@ fn another_record_is_named() {
     schema["namespace"] = "com.example".into();
     for schema in [schema, json!("string")] {
         let (schemas, value) = foreign(&schema, &[0]);
-        let error = schemas
-            .decoder::<ConsentChange>(topic::CONSENT)
-            .decode(Some(&value));
+        let error = schemas.decoder::<ConsentChange>(topic::CONSENT).decode(Some(&value));
         assert_eq!(error.map_err(|e| e.code()), Err("wrong_schema"));
     }
 }
@@ -178,14 +141,8 @@ fn schemas_made_to_hurt_are_refused() {
         (json!(["null", "ConsentChange"]), "contains itself"),
         (json!({"type": "array", "items": "null"}), "takes no bytes"),
         (json!({"type": "array", "items": nothing}), "takes no bytes"),
-        (
-            json!({"type": "fixed", "name": "F", "size": 0}),
-            "has 0 bytes",
-        ),
-        (
-            json!({"type": "fixed", "name": "F", "size": 1_u64 << 60}),
-            "bytes",
-        ),
+        (json!({"type": "fixed", "name": "F", "size": 0}), "has 0 bytes"),
+        (json!({"type": "fixed", "name": "F", "size": 1_u64 << 60}), "bytes"),
         (chain, "nested deeper"),
     ];
     for (r#type, why) in cases {
@@ -218,19 +175,12 @@ fn a_value_cut_anywhere_or_continued_is_refused() {
             let value = encoder.encode(&record).expect("encodes");
             for len in 0..value.len() {
                 for decoder in [&direct, &resolving] {
-                    assert!(
-                        decoder.decode(Some(&value[..len])).is_err(),
-                        "{} at {len}",
-                        R::NAME
-                    );
+                    assert!(decoder.decode(Some(&value[..len])).is_err(), "{} at {len}", R::NAME);
                 }
             }
             let longer = [value.as_slice(), &[0, 0]].concat();
             for decoder in [&direct, &resolving] {
-                assert_eq!(
-                    decoder.decode(Some(&longer)),
-                    Err(DecodeError::TrailingBytes(2))
-                );
+                assert_eq!(decoder.decode(Some(&longer)), Err(DecodeError::TrailingBytes(2)));
             }
         }
     }
@@ -272,27 +222,15 @@ impl SchemaSource for Flaky {
 #[test]
 fn an_outage_of_the_registry_passes_and_answers_are_kept() {
     let schemas = StaticSchemas::new();
-    let value = schemas
-        .encoder(topic::CONSENT)
-        .encode(&consent())
-        .expect("encodes");
+    let value = schemas.encoder(topic::CONSENT).encode(&consent()).expect("encodes");
     let source = Arc::new(Flaky(AtomicUsize::new(0), schemas));
     let decoder = Decoder::<ConsentChange>::new(topic::CONSENT, None, source.clone());
-    let error = decoder
-        .decode(Some(&value))
-        .expect_err("the registry is down");
-    assert_eq!(
-        (error.code(), error.is_retryable()),
-        ("registry_unavailable", true)
-    );
+    let error = decoder.decode(Some(&value)).expect_err("the registry is down");
+    assert_eq!((error.code(), error.is_retryable()), ("registry_unavailable", true));
     for _ in 0..3 {
         assert_eq!(decoder.decode(Some(&value)), Ok(consent()));
     }
-    assert_eq!(
-        source.0.load(Ordering::Relaxed),
-        2,
-        "one outage, one answer"
-    );
+    assert_eq!(source.0.load(Ordering::Relaxed), 2, "one outage, one answer");
 }
 
 #[test]
@@ -343,23 +281,10 @@ fn no_input_panics() {
 
 #[test]
 fn rules_keep_their_order() {
-    let rule = |n: i32| RuleResult {
-        rule: format!("rule_{n}"),
-        passed: n % 2 == 0,
-        detail: None,
-    };
+    let rule = |n: i32| RuleResult { rule: format!("rule_{n}"), passed: n % 2 == 0, detail: None };
     let [sample, _] = Decision::samples();
-    let decision = Decision {
-        rules: (0..500).map(rule).collect(),
-        ..sample
-    };
+    let decision = Decision { rules: (0..500).map(rule).collect(), ..sample };
     let schemas = StaticSchemas::new();
-    let value = schemas
-        .encoder(topic::DECISIONS)
-        .encode(&decision)
-        .expect("encodes");
-    assert_eq!(
-        schemas.decoder(topic::DECISIONS).decode(Some(&value)),
-        Ok(decision)
-    );
+    let value = schemas.encoder(topic::DECISIONS).encode(&decision).expect("encodes");
+    assert_eq!(schemas.decoder(topic::DECISIONS).decode(Some(&value)), Ok(decision));
 }

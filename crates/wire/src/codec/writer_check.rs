@@ -21,29 +21,19 @@ const DEPTH_MAX: usize = 32;
 /// Accepts `writer` if it is the record of `reader`, harmless, and resolvable into it.
 pub(super) fn check<R: AvroRecord>(writer: &Schema) -> Result<(), DecodeError> {
     let Schema::Record(record) = writer else {
-        return Err(DecodeError::wrong_record(
-            R::NAME,
-            "another type than a record",
-        ));
+        return Err(DecodeError::wrong_record(R::NAME, "another type than a record"));
     };
     if record.name.name() != R::NAME || record.name.namespace() != Some(NAMESPACE) {
-        return Err(DecodeError::wrong_record(
-            R::NAME,
-            &record.name.fullname(None),
-        ));
+        return Err(DecodeError::wrong_record(R::NAME, &record.name.fullname(None)));
     }
-    let mut walk = Walk {
-        depths: HashMap::new(),
-    };
+    let mut walk = Walk { depths: HashMap::new() };
     walk.depth(writer, None).map_err(|why| {
         DecodeError::Undecodable(format!("the writer's schema cannot be used: {why}"))
     })?;
-    SchemaCompatibility::can_read(writer, R::schema())
-        .map(|_| ())
-        .map_err(|error| {
-            let why = cause(&error);
-            DecodeError::Undecodable(format!("the writer's schema is not compatible: {why}"))
-        })
+    SchemaCompatibility::can_read(writer, R::schema()).map(|_| ()).map_err(|error| {
+        let why = cause(&error);
+        DecodeError::Undecodable(format!("the writer's schema is not compatible: {why}"))
+    })
 }
 
 /// Depth of each named type whose definition is complete.
@@ -61,11 +51,7 @@ impl Walk {
             Schema::Map(map) => 1 + self.depth(&map.types, namespace)?,
             Schema::Union(union) => {
                 let mut deepest = 0;
-                for variant in union
-                    .variants()
-                    .iter()
-                    .filter(|v| !matches!(v, Schema::Null))
-                {
+                for variant in union.variants().iter().filter(|v| !matches!(v, Schema::Null)) {
                     deepest = deepest.max(self.depth(variant, namespace)?);
                 }
                 1 + deepest
@@ -89,9 +75,7 @@ impl Walk {
             },
         };
         if depth > DEPTH_MAX {
-            return Err(format!(
-                "its types are nested deeper than {DEPTH_MAX} levels"
-            ));
+            return Err(format!("its types are nested deeper than {DEPTH_MAX} levels"));
         }
         Ok(depth)
     }
@@ -113,8 +97,7 @@ impl Walk {
     }
 
     fn complete(&mut self, name: &Name, namespace: Option<&str>, depth: usize) -> usize {
-        self.depths
-            .insert(name.fully_qualified_name(namespace).to_string(), depth);
+        self.depths.insert(name.fully_qualified_name(namespace).to_string(), depth);
         depth
     }
 }
@@ -124,10 +107,9 @@ fn fixed_of(schema: &Schema) -> Option<&FixedSchema> {
     match schema {
         Schema::Fixed(fixed) | Schema::Duration(fixed) => Some(fixed),
         Schema::Uuid(UuidSchema::Fixed(fixed)) => Some(fixed),
-        Schema::Decimal(DecimalSchema {
-            inner: InnerDecimalSchema::Fixed(fixed),
-            ..
-        }) => Some(fixed),
+        Schema::Decimal(DecimalSchema { inner: InnerDecimalSchema::Fixed(fixed), .. }) => {
+            Some(fixed)
+        }
         _ => None,
     }
 }

@@ -50,7 +50,4 @@ pub struct AdmittedMessage {
     pub deadline: Timestamp,
 }
 
-avro_record!(
-    AdmittedMessage,
-    "sendplane.admitted.v1/AdmittedMessage.avsc"
-);
+avro_record!(AdmittedMessage, "sendplane.admitted.v1/AdmittedMessage.avsc");

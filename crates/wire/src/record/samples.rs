@@ -83,10 +83,7 @@ impl Sample for ConsentChange {
             changed_at: T0,
             source: "web-form".into(),
         };
-        let other = ConsentChange {
-            scope: ConsentScope::Unknown,
-            ..full.clone()
-        };
+        let other = ConsentChange { scope: ConsentScope::Unknown, ..full.clone() };
         [full, other]
     }
 }
@@ -100,10 +97,7 @@ impl Sample for WebhookBody {
             secret: WebhookSecret::Previous,
             gateway: "ingest-0".into(),
         };
-        let empty = WebhookBody {
-            body: Vec::new(),
-            ..full.clone()
-        };
+        let empty = WebhookBody { body: Vec::new(), ..full.clone() };
         [full, empty]
     }
 }
@@ -119,21 +113,11 @@ impl Sample for ReroutedRecord {
             key: Some(vec![0xff, 0]),
             value: vec![0, 0, 0, 0, 7],
             headers: vec![
-                ReroutedHeader {
-                    name: "traceparent".into(),
-                    value: Some(b"00-1".to_vec()),
-                },
-                ReroutedHeader {
-                    name: "traceparent".into(),
-                    value: None,
-                },
+                ReroutedHeader { name: "traceparent".into(), value: Some(b"00-1".to_vec()) },
+                ReroutedHeader { name: "traceparent".into(), value: None },
             ],
         };
-        let sparse = ReroutedRecord {
-            key: None,
-            headers: Vec::new(),
-            ..full.clone()
-        };
+        let sparse = ReroutedRecord { key: None, headers: Vec::new(), ..full.clone() };
         [full, sparse]
     }
 }
@@ -214,21 +198,14 @@ impl Sample for Feedback {
             occurred_at: T0,
             received_at: T0,
         };
-        let sparse = Feedback {
-            error_code: None,
-            ..full.clone()
-        };
+        let sparse = Feedback { error_code: None, ..full.clone() };
         [full, sparse]
     }
 }
 
 impl Sample for Decision {
     fn samples() -> [Self; 2] {
-        let rule = RuleResult {
-            rule: "consent".into(),
-            passed: true,
-            detail: some("granted"),
-        };
+        let rule = RuleResult { rule: "consent".into(), passed: true, detail: some("granted") };
         let full = Decision {
             message_id: message(),
             tenant: tenant(),
@@ -238,14 +215,7 @@ impl Sample for Decision {
             reason: some("quiet_hours"),
             detail: some("until 08:00"),
             duplicate_of: Some(message()),
-            rules: vec![
-                rule.clone(),
-                RuleResult {
-                    passed: false,
-                    detail: None,
-                    ..rule
-                },
-            ],
+            rules: vec![rule.clone(), RuleResult { passed: false, detail: None, ..rule }],
             lane: some("bulk"),
             campaign: some("autumn"),
             template_name: Some(TemplateName::new("offer")),
@@ -291,25 +261,15 @@ impl Sample for Dispatch {
             template_version: 3,
             category: "marketing".into(),
             parameters: vec![
-                TemplateParameter {
-                    name: some("first_name"),
-                    value: "Ada".into(),
-                },
-                TemplateParameter {
-                    name: None,
-                    value: String::new(),
-                },
+                TemplateParameter { name: some("first_name"), value: "Ada".into() },
+                TemplateParameter { name: None, value: String::new() },
             ],
             campaign: some("autumn"),
             consent_seq: 9,
             valid_until: T0,
             dispatched_at: T0,
         };
-        let sparse = Dispatch {
-            parameters: Vec::new(),
-            campaign: None,
-            ..full.clone()
-        };
+        let sparse = Dispatch { parameters: Vec::new(), campaign: None, ..full.clone() };
         [full, sparse]
     }
 }
@@ -425,11 +385,7 @@ impl Sample for Tenant {
             }],
             updated_at: T0,
         };
-        let sparse = Tenant {
-            active: false,
-            phone_numbers: Vec::new(),
-            ..full.clone()
-        };
+        let sparse = Tenant { active: false, phone_numbers: Vec::new(), ..full.clone() };
         [full, sparse]
     }
 }
@@ -447,10 +403,7 @@ impl Sample for Template {
             body_variables: vec!["1".into(), "2".into()],
             updated_at: T0,
         };
-        let sparse = Template {
-            body_variables: Vec::new(),
-            ..full.clone()
-        };
+        let sparse = Template { body_variables: Vec::new(), ..full.clone() };
         [full, sparse]
     }
 }

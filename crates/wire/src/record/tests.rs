@@ -55,24 +55,11 @@ fn fields_are_those_of_the_schema() {
 fn check_fields(value: &Value, schema: &Value) {
     let object = value.as_object().expect("a record");
     let fields = schema["fields"].as_array().expect("fields");
-    let names: BTreeSet<&str> = fields
-        .iter()
-        .filter_map(|field| field["name"].as_str())
-        .collect();
-    assert_eq!(
-        object.keys().map(String::as_str).collect::<BTreeSet<_>>(),
-        names
-    );
-    for field in fields
-        .iter()
-        .filter(|field| field["type"]["items"]["type"] == "record")
-    {
-        let items = value[field["name"].as_str().expect("name")]
-            .as_array()
-            .expect("an array");
-        items
-            .iter()
-            .for_each(|item| check_fields(item, &field["type"]["items"]));
+    let names: BTreeSet<&str> = fields.iter().filter_map(|field| field["name"].as_str()).collect();
+    assert_eq!(object.keys().map(String::as_str).collect::<BTreeSet<_>>(), names);
+    for field in fields.iter().filter(|field| field["type"]["items"]["type"] == "record") {
+        let items = value[field["name"].as_str().expect("name")].as_array().expect("an array");
+        items.iter().for_each(|item| check_fields(item, &field["type"]["items"]));
     }
 }
 
@@ -92,9 +79,7 @@ fn symbols_are_those_of_the_schema() {
             assert_eq!(serde_json::to_value(&variant).expect("serialises"), *symbol);
         }
         // Serde's refusal lists the variants it knows, each in backquotes after the refused one.
-        let refusal = serde_json::from_value::<E>("no such symbol".into())
-            .err()
-            .expect("refused");
+        let refusal = serde_json::from_value::<E>("no such symbol".into()).err().expect("refused");
         let variants = refusal.to_string().matches('`').count() / 2 - 1;
         assert_eq!(variants, symbols.len(), "{name}");
     }
@@ -116,10 +101,7 @@ fn symbols_are_those_of_the_schema() {
 fn every_state_survives_both_paths() {
     let schema: Value = serde_json::from_str(Outcome::SCHEMA_JSON).expect("valid JSON");
     let fields = schema["fields"].as_array().expect("fields");
-    let state = fields
-        .iter()
-        .find(|field| field["name"] == "state")
-        .expect("state");
+    let state = fields.iter().find(|field| field["name"] == "state").expect("state");
     let schemas = StaticSchemas::new();
     let topic = crate::topic::OUTCOMES;
     let (encoder, direct) = (schemas.encoder(topic), schemas.decoder::<Outcome>(topic));
@@ -127,10 +109,7 @@ fn every_state_survives_both_paths() {
     let [sample, _] = Outcome::samples();
     for symbol in state["type"]["symbols"].as_array().expect("symbols") {
         let state: MessageState = serde_json::from_value(symbol.clone()).expect("a variant");
-        let outcome = Outcome {
-            state,
-            ..sample.clone()
-        };
+        let outcome = Outcome { state, ..sample.clone() };
         let value = encoder.encode(&outcome).expect("encodes");
         assert_eq!(direct.decode(Some(&value)).map(|o| o.state), Ok(state));
         assert_eq!(resolving.decode(Some(&value)).map(|o| o.state), Ok(state));
@@ -141,8 +120,5 @@ fn every_state_survives_both_paths() {
 fn debug_of_a_webhook_body_hides_the_body() {
     let [body, _] = WebhookBody::samples();
     let text = format!("{body:?}");
-    assert!(
-        text.contains("[5 bytes]") && !text.contains("255"),
-        "{text}"
-    );
+    assert!(text.contains("[5 bytes]") && !text.contains("255"), "{text}");
 }

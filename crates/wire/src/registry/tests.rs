@@ -29,12 +29,7 @@ fn only_outcomes_are_public() {
             topic::OUTCOMES => "FULL_TRANSITIVE",
             _ => "BACKWARD_TRANSITIVE",
         };
-        assert_eq!(
-            subject.compatibility.as_str(),
-            expected,
-            "{}",
-            subject.name()
-        );
+        assert_eq!(subject.compatibility.as_str(), expected, "{}", subject.name());
     }
     assert_eq!(subject_name(topic::OUTCOMES), "sendplane.outcomes.v1-value");
 }
@@ -43,15 +38,10 @@ fn only_outcomes_are_public() {
 fn every_schema_reads_itself_and_is_the_named_record() {
     for subject in SUBJECTS {
         let schema = Schema::parse_str(subject.schema_json).expect("valid schema");
-        let Schema::Record(record) = &schema else {
-            panic!("{} is a record", subject.record)
-        };
+        let Schema::Record(record) = &schema else { panic!("{} is a record", subject.record) };
         assert_eq!(record.name.name(), subject.record);
         assert_eq!(record.name.namespace(), Some(NAMESPACE));
-        assert!(matches!(
-            SchemaCompatibility::can_read(&schema, &schema),
-            Ok(Reading::Full)
-        ));
+        assert!(matches!(SchemaCompatibility::can_read(&schema, &schema), Ok(Reading::Full)));
     }
 }
 
@@ -89,18 +79,12 @@ fn check_field(field: &Value, path: &str) {
     let name = field["name"].as_str().expect("name");
     let path = format!("{path}.{name}");
     check_doc(field, &path);
-    assert!(
-        name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'),
-        "{path} is snake_case"
-    );
+    assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{path} is snake_case");
     let mut inner = &field["type"];
     if let Some(union) = inner.as_array() {
         assert_eq!(union.len(), 2, "{path} is nullable and nothing else");
         assert_eq!(union[0], "null", "{path}");
-        assert!(
-            field.get("default").is_some_and(Value::is_null),
-            "{path} defaults to null"
-        );
+        assert!(field.get("default").is_some_and(Value::is_null), "{path} defaults to null");
         inner = &union[1];
     }
     if name.ends_with("_at") || name == "deadline" || name.ends_with("_until") {
@@ -110,10 +94,7 @@ fn check_field(field: &Value, path: &str) {
 }
 
 fn check_doc(described: &Value, path: &str) {
-    assert!(
-        described["doc"].as_str().is_some_and(|doc| doc.len() > 8),
-        "{path} has a doc"
-    );
+    assert!(described["doc"].as_str().is_some_and(|doc| doc.len() > 8), "{path} has a doc");
 }
 
 #[test]
@@ -121,23 +102,13 @@ fn every_schema_file_is_registered() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schemas");
     let mut files = HashSet::new();
     for folder in std::fs::read_dir(root).expect("schemas/").flatten() {
-        for file in std::fs::read_dir(folder.path())
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
-            if file
-                .path()
-                .extension()
-                .is_some_and(|extension| extension == "avsc")
-            {
+        for file in std::fs::read_dir(folder.path()).into_iter().flatten().flatten() {
+            if file.path().extension().is_some_and(|extension| extension == "avsc") {
                 files.insert(std::fs::read_to_string(file.path()).expect("readable"));
             }
         }
     }
-    let registered: HashSet<String> = SUBJECTS
-        .iter()
-        .map(|subject| subject.schema_json.to_owned())
-        .collect();
+    let registered: HashSet<String> =
+        SUBJECTS.iter().map(|subject| subject.schema_json.to_owned()).collect();
     assert_eq!(files, registered);
 }

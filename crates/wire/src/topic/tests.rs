@@ -13,10 +13,7 @@ fn names_are_unique_and_legal() {
                 .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-".contains(&b)),
             "{name}"
         );
-        assert!(
-            name.starts_with("sendplane.") || name.starts_with("dlq.sendplane."),
-            "{name}"
-        );
+        assert!(name.starts_with("sendplane.") || name.starts_with("dlq.sendplane."), "{name}");
     }
 }
 
@@ -24,22 +21,11 @@ fn names_are_unique_and_legal() {
 fn settings_follow_the_kind() {
     for topic in TOPICS {
         let configs = topic.configs();
-        let get = |key| {
-            configs
-                .iter()
-                .find(|(name, _)| *name == key)
-                .map(|(_, v)| v.as_str())
-        };
+        let get = |key| configs.iter().find(|(name, _)| *name == key).map(|(_, v)| v.as_str());
         let compacted = matches!(topic.kind, Kind::Global | Kind::Changelog);
-        assert_eq!(
-            get("cleanup.policy"),
-            Some(if compacted { "compact" } else { "delete" })
-        );
+        assert_eq!(get("cleanup.policy"), Some(if compacted { "compact" } else { "delete" }));
         assert_eq!(get("retention.ms").is_some(), !compacted, "{}", topic.name);
-        assert_eq!(
-            topic.partition_count(16),
-            if topic.kind == Kind::Global { 1 } else { 16 }
-        );
+        assert_eq!(topic.partition_count(16), if topic.kind == Kind::Global { 1 } else { 16 });
         if topic.kind == Kind::Changelog {
             assert_eq!(get("message.timestamp.type"), Some("LogAppendTime"));
             assert_eq!(get("min.compaction.lag.ms"), Some("3600000"));
@@ -51,28 +37,13 @@ fn settings_follow_the_kind() {
 fn numbers_that_readers_rely_on() {
     let get = |name: &str, key: &str| {
         let configs = spec(name).expect("known topic").configs();
-        configs
-            .into_iter()
-            .find(|(k, _)| *k == key)
-            .map(|(_, value)| value)
+        configs.into_iter().find(|(k, _)| *k == key).map(|(_, value)| value)
     };
-    assert_eq!(
-        get(REQUESTS_BULK, "retention.ms").as_deref(),
-        Some("1209600000")
-    );
+    assert_eq!(get(REQUESTS_BULK, "retention.ms").as_deref(), Some("1209600000"));
     assert_eq!(get(OUTCOMES, "retention.ms").as_deref(), Some("2592000000"));
-    assert_eq!(
-        get(DEAD_LETTERS_SEND, "retention.ms").as_deref(),
-        Some("2592000000")
-    );
-    assert_eq!(
-        get(WEBHOOKS, "max.message.bytes").as_deref(),
-        Some("4194304")
-    );
-    assert_eq!(
-        get(DEAD_LETTERS_INGEST, "max.message.bytes").as_deref(),
-        Some("4194304")
-    );
+    assert_eq!(get(DEAD_LETTERS_SEND, "retention.ms").as_deref(), Some("2592000000"));
+    assert_eq!(get(WEBHOOKS, "max.message.bytes").as_deref(), Some("4194304"));
+    assert_eq!(get(DEAD_LETTERS_INGEST, "max.message.bytes").as_deref(), Some("4194304"));
     assert_eq!(get(RECEIPTS, "max.message.bytes"), None);
     assert_eq!(spec("sendplane.nothing.v1"), None);
 }

@@ -23,12 +23,7 @@ const SHAPES: &[(&str, &str)] = &[
 ];
 
 /// Fields whose values have `statuses` or `messages` of another kind, such as those of calls.
-const NOT_MESSAGING: &[&str] = &[
-    "calls",
-    "history",
-    "smb_message_echoes",
-    "smb_app_state_sync",
-];
+const NOT_MESSAGING: &[&str] = &["calls", "history", "smb_message_echoes", "smb_app_state_sync"];
 
 /// Reads every change of an entry. `at` is the JSON pointer of the entry.
 pub(super) fn read_entry(entry: &Value, at: &str, items: &mut Vec<Item>) {
@@ -44,14 +39,9 @@ pub(super) fn read_entry(entry: &Value, at: &str, items: &mut Vec<Item>) {
             continue;
         }
         // Some of Meta's samples print `field` one level too high or too low.
-        let field = [change, value, entry]
-            .into_iter()
-            .find_map(|place| fields::word(&place["field"]));
-        let change = Change {
-            waba_id: &waba_id,
-            field: field.unwrap_or_default(),
-            value,
-        };
+        let field =
+            [change, value, entry].into_iter().find_map(|place| fields::word(&place["field"]));
+        let change = Change { waba_id: &waba_id, field: field.unwrap_or_default(), value };
         change.read(&format!("{at}/value"), items);
     }
 }
@@ -76,9 +66,7 @@ impl Change<'_> {
             });
         }
         // `errors` of a value concern the account or the app, whatever else the value holds.
-        let errors = self.value["errors"]
-            .as_array()
-            .is_some_and(|errors| !errors.is_empty());
+        let errors = self.value["errors"].as_array().is_some_and(|errors| !errors.is_empty());
         if errors || items.len() == before {
             items.push(Item::Notice(self.notice()));
         }

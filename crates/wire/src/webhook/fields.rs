@@ -73,11 +73,7 @@ mod tests {
     #[test]
     fn time_comes_in_four_forms() {
         let at = Some(Timestamp::from_millis(1_700_000_000_000));
-        for value in [
-            json!("1700000000"),
-            json!(1_700_000_000),
-            json!("1700000000000"),
-        ] {
+        for value in [json!("1700000000"), json!(1_700_000_000), json!("1700000000000")] {
             assert_eq!(timestamp(&value), at, "{value}");
         }
         let exact = Some(Timestamp::from_millis(1_700_000_000_123));
@@ -101,17 +97,8 @@ mod tests {
     #[test]
     fn ids_are_bounded() {
         assert_eq!(id(&json!("17")).as_deref(), Some("17"));
-        assert_eq!(
-            id(&json!(106_540_352_242_922_u64)).as_deref(),
-            Some("106540352242922")
-        );
-        for value in [
-            json!(""),
-            json!(null),
-            json!(1.0),
-            json!([]),
-            json!("x".repeat(513)),
-        ] {
+        assert_eq!(id(&json!(106_540_352_242_922_u64)).as_deref(), Some("106540352242922"));
+        for value in [json!(""), json!(null), json!(1.0), json!([]), json!("x".repeat(513))] {
             assert_eq!(id(&value), None);
         }
     }

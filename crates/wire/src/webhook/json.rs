@@ -79,18 +79,9 @@ mod tests {
 
     #[test]
     fn repairs_and_otherwise_reports() {
-        assert_eq!(
-            parse(br#"["\ud83d"]"#).expect("repaired"),
-            serde_json::json!(["\u{fffd}"])
-        );
-        assert_eq!(
-            parse(b"[\"\xf0\x9f\"]").expect("repaired"),
-            serde_json::json!(["\u{fffd}"])
-        );
+        assert_eq!(parse(br#"["\ud83d"]"#).expect("repaired"), serde_json::json!(["\u{fffd}"]));
+        assert_eq!(parse(b"[\"\xf0\x9f\"]").expect("repaired"), serde_json::json!(["\u{fffd}"]));
         let error = parse(br#"["\ud83d", nul]"#).expect_err("still broken");
-        assert!(
-            error.to_string().contains("escape"),
-            "the first fault is reported: {error}"
-        );
+        assert!(error.to_string().contains("escape"), "the first fault is reported: {error}");
     }
 }

@@ -47,10 +47,7 @@ fn delivered(wamid: &str) -> Value {
 }
 
 fn malformed(reason: &'static str, pointer: &str) -> Item {
-    Item::Malformed(Malformed {
-        reason,
-        pointer: pointer.to_owned(),
-    })
+    Item::Malformed(Malformed { reason, pointer: pointer.to_owned() })
 }
 
 #[test]
@@ -92,13 +89,8 @@ fn a_full_status_is_read() {
 fn a_status_needs_only_id_and_status() {
     let status = only_status(json!({"id": "wamid.AAA", "status": "sent"}));
     assert_eq!(status.status, ReceiptStatus::Sent);
-    let rest = (
-        status.occurred_at,
-        status.recipient_id,
-        status.opaque,
-        status.error,
-        status.pricing,
-    );
+    let rest =
+        (status.occurred_at, status.recipient_id, status.opaque, status.error, status.pricing);
     assert_eq!(rest, (None, None, None, None, None));
 }
 
@@ -115,10 +107,7 @@ fn every_status_is_known_or_kept_as_text() {
     ];
     for (text, expected) in cases {
         let status = only_status(json!({"id": "wamid.AAA", "status": text}));
-        assert_eq!(
-            (status.status, status.status_text.as_str()),
-            (expected, text)
-        );
+        assert_eq!((status.status, status.status_text.as_str()), (expected, text));
     }
     let long = only_status(json!({"id": "wamid.AAA", "status": "x".repeat(9_000)}));
     assert_eq!(long.status_text.chars().count(), 65);
@@ -135,29 +124,17 @@ fn errors_and_prices_come_in_older_forms() {
     );
     let error = status.error.expect("an error");
     assert_eq!(error.code, Some(131_053));
-    assert_eq!(
-        (error.title.as_deref(), error.details.as_deref()),
-        (Some("Media"), Some("bare"))
-    );
+    assert_eq!((error.title.as_deref(), error.details.as_deref()), (Some("Media"), Some("bare")));
     let pricing = status.pricing.expect("a price");
     assert_eq!(pricing.r#type.as_deref(), Some("free_entry_point"));
-    assert_eq!(
-        (pricing.category.as_deref(), pricing.billable),
-        (Some("marketing_lite"), None)
-    );
+    assert_eq!((pricing.category.as_deref(), pricing.billable), (Some("marketing_lite"), None));
 
     assert_eq!(with(json!([]), json!(null)).error, None);
     assert_eq!(with(json!("text"), json!("text")).pricing, None);
     // A code beyond 32 bits is no code of Meta's, but the status still says that it failed.
-    let huge = with(
-        json!([{"code": 1_u64 << 40, "title": "t".repeat(5_000)}]),
-        json!(null),
-    );
+    let huge = with(json!([{"code": 1_u64 << 40, "title": "t".repeat(5_000)}]), json!(null));
     let error = huge.error.expect("an error");
-    assert_eq!(
-        (error.code, error.title.map(|t| t.chars().count())),
-        (None, Some(501))
-    );
+    assert_eq!((error.code, error.title.map(|t| t.chars().count())), (None, Some(501)));
 }
 
 #[test]
@@ -174,19 +151,11 @@ fn a_bad_item_costs_only_itself() {
     let found = statuses(list);
     let at = "/entry/0/changes/0/value/statuses";
     assert_eq!(found[1], malformed("status_without_id", &format!("{at}/1")));
-    assert_eq!(
-        found[2],
-        malformed("status_not_an_object", &format!("{at}/2"))
-    );
-    assert_eq!(
-        found[3],
-        malformed("status_without_status", &format!("{at}/3"))
-    );
+    assert_eq!(found[2], malformed("status_not_an_object", &format!("{at}/2")));
+    assert_eq!(found[3], malformed("status_without_status", &format!("{at}/3")));
     assert_eq!(found.len(), 5);
-    assert!(
-        matches!((&found[0], &found[4]), (Item::Status(a), Item::Status(c))
-        if a.wamid.as_str() == "a" && c.wamid.as_str() == "c")
-    );
+    assert!(matches!((&found[0], &found[4]), (Item::Status(a), Item::Status(c))
+        if a.wamid.as_str() == "a" && c.wamid.as_str() == "c"));
 }
 
 #[test]
@@ -205,10 +174,7 @@ fn bad_levels_cost_only_themselves() {
         malformed("entry_without_changes", "/entry/0"),
         malformed("change_without_value", "/entry/1/changes/0"),
         malformed("list_not_an_array", "/entry/1/changes/1/value/statuses"),
-        malformed(
-            "value_without_phone_number_id",
-            "/entry/2/changes/0/value/statuses/0",
-        ),
+        malformed("value_without_phone_number_id", "/entry/2/changes/0/value/statuses/0"),
     ];
     assert_eq!(found[..4], expected);
     assert!(matches!(&found[4..], [Item::Status(status)] if status.wamid.as_str() == "a"));
@@ -266,14 +232,8 @@ fn a_hidden_sender_is_found_in_the_only_contact() {
             other => panic!("{other:?} is not one message"),
         }
     };
-    assert_eq!(
-        sender(json!([{"user_id": "DE.77"}])).as_deref(),
-        Some("DE.77")
-    );
-    assert_eq!(
-        sender(json!([{"user_id": "DE.77"}, {"user_id": "DE.78"}])),
-        None
-    );
+    assert_eq!(sender(json!([{"user_id": "DE.77"}])).as_deref(), Some("DE.77"));
+    assert_eq!(sender(json!([{"user_id": "DE.77"}, {"user_id": "DE.78"}])), None);
     assert_eq!(sender(json!({"user_id": "DE.77"})), None);
 }
 
@@ -290,14 +250,8 @@ fn everything_else_is_a_notice_with_its_value() {
         "message_template_name": "offer", "reason": null});
     let notice = only_notice(&change("message_template_status_update", value.clone()));
     assert_eq!(notice.field, "message_template_status_update");
-    assert_eq!(
-        (notice.waba_id.as_str(), notice.phone_number_id),
-        (WABA, None)
-    );
-    assert_eq!(
-        serde_json::from_str::<Value>(&notice.value).expect("JSON"),
-        value
-    );
+    assert_eq!((notice.waba_id.as_str(), notice.phone_number_id), (WABA, None));
+    assert_eq!(serde_json::from_str::<Value>(&notice.value).expect("JSON"), value);
 
     let errors = messaging(json!({"errors": [{"code": 130_429}]}));
     let notice = only_notice(&errors);
@@ -305,10 +259,7 @@ fn everything_else_is_a_notice_with_its_value() {
     assert_eq!(notice.phone_number_id, Some(PhoneNumberId::new(NUMBER)));
 
     let both = messaging(json!({"statuses": [delivered("a")], "errors": [{"code": 1}]}));
-    assert!(matches!(
-        items(&both).as_slice(),
-        [Item::Status(_), Item::Notice(_)]
-    ));
+    assert!(matches!(items(&both).as_slice(), [Item::Status(_), Item::Notice(_)]));
     let empty = messaging(json!({"statuses": [], "errors": []}));
     assert_eq!(only_notice(&empty).field, "messages");
 }
@@ -316,11 +267,7 @@ fn everything_else_is_a_notice_with_its_value() {
 #[test]
 fn the_shape_corrects_a_vague_field() {
     let cases = [
-        (
-            "message_template_status_update",
-            "new_quality_score",
-            "message_template_quality_update",
-        ),
+        ("message_template_status_update", "new_quality_score", "message_template_quality_update"),
         ("messages", "user_preferences", "user_preferences"),
         ("", "ban_info", "account_update"),
         (
@@ -332,19 +279,12 @@ fn the_shape_corrects_a_vague_field() {
         ("", "anything", ""),
     ];
     for (field, key, expected) in cases {
-        assert_eq!(
-            only_notice(&change(field, json!({key: "X"}))).field,
-            expected,
-            "{field} {key}"
-        );
+        assert_eq!(only_notice(&change(field, json!({key: "X"}))).field, expected, "{field} {key}");
     }
     let misplaced = json!({"entry": [{"id": 201, "field": "security", "changes": [
         {"value": {"event": "PIN_CHANGED"}}]}]});
     let notice = only_notice(&misplaced);
-    assert_eq!(
-        (notice.field.as_str(), notice.waba_id.as_str()),
-        ("security", WABA)
-    );
+    assert_eq!((notice.field.as_str(), notice.waba_id.as_str()), ("security", WABA));
 }
 
 #[test]
@@ -369,23 +309,13 @@ fn bodies_of_no_use_are_named() {
         ("[]", "webhook_no_entries"),
         ("{}", "webhook_no_entries"),
         ("{\"entry\":{}}", "webhook_no_entries"),
-        (
-            "{\"object\":\"page\",\"entry\":[]}",
-            "webhook_foreign_object",
-        ),
+        ("{\"object\":\"page\",\"entry\":[]}", "webhook_foreign_object"),
     ];
     for (body, code) in cases {
-        assert_eq!(
-            parse(body.as_bytes()).map_err(|fault| fault.code()),
-            Err(code),
-            "{body}"
-        );
+        assert_eq!(parse(body.as_bytes()).map_err(|fault| fault.code()), Err(code), "{body}");
     }
     let deep = format!("{{\"entry\":{}", "[".repeat(200_000));
-    assert_eq!(
-        parse(deep.as_bytes()).map_err(|fault| fault.code()),
-        Err("webhook_not_json")
-    );
+    assert_eq!(parse(deep.as_bytes()).map_err(|fault| fault.code()), Err("webhook_not_json"));
     assert_eq!(parse(br#"{"entry":[]}"#), Ok(Vec::new()));
 }
 
@@ -403,10 +333,7 @@ fn half_a_character_in_one_name_costs_nothing() {
 #[test]
 fn the_record_key_is_the_first_account() {
     let cases = [
-        (
-            r#"{"object":"x","entry":[{"changes":[],"id":"17"},{"id":"18"}]}"#,
-            Some("17"),
-        ),
+        (r#"{"object":"x","entry":[{"changes":[],"id":"17"},{"id":"18"}]}"#, Some("17")),
         (r#"{"entry":[{"id":17}]}"#, Some("17")),
         (r#"{"entry":[{}]}"#, None),
         (r#"{"entry":[{"id":""}]}"#, None),

@@ -108,7 +108,8 @@ fn an_unknown_or_missing_field_is_named_with_its_line() {
     let missing = tenants("tenants:\n  - tenant: a\n", NOW).unwrap_err().concat();
     assert!(missing.contains("name"), "{missing}");
     // YAML reads an unquoted id as a number, which loses leading zeros.
-    let number = "templates:\n  - {tenant: a, name: x, language: en, category: utility, variables: -1}\n";
+    let number =
+        "templates:\n  - {tenant: a, name: x, language: en, category: utility, variables: -1}\n";
     let faults = templates(number, NOW).unwrap_err().concat();
     assert!(faults.contains("variables"), "{faults}");
 }

@@ -60,14 +60,9 @@ impl FakeSink {
     /// The only record, and the body in it.
     fn only(&self) -> (SinkRecord, WebhookBody) {
         let records = self.records();
-        let [record] = &records[..] else {
-            panic!("expected one record, got {records:?}")
-        };
+        let [record] = &records[..] else { panic!("expected one record, got {records:?}") };
         let decoder = StaticSchemas::new().decoder::<WebhookBody>(topic::WEBHOOKS);
-        (
-            record.clone(),
-            decoder.decode(Some(&record.value)).expect("decodes"),
-        )
+        (record.clone(), decoder.decode(Some(&record.value)).expect("decodes"))
     }
 }
 
@@ -120,20 +115,14 @@ fn signed(body: &[u8], secret: &str) -> Request<Body> {
 }
 
 async fn call(router: &Router, request: Request<Body>) -> Response {
-    router
-        .clone()
-        .oneshot(request)
-        .await
-        .expect("a router always answers")
+    router.clone().oneshot(request).await.expect("a router always answers")
 }
 
 /// Status and body.
 async fn answer(router: &Router, request: Request<Body>) -> (StatusCode, String) {
     let response = call(router, request).await;
     let status = response.status();
-    let bytes = axum::body::to_bytes(response.into_body(), 1 << 20)
-        .await
-        .expect("a body");
+    let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.expect("a body");
     (status, String::from_utf8(bytes.to_vec()).expect("text"))
 }
 
@@ -144,19 +133,10 @@ fn retry_after(headers: &HeaderMap) -> Option<&str> {
 #[test]
 fn an_empty_secret_is_refused() {
     let cases = [
+        (secrets("", None), "current secret of webhook app \"a\" is empty"),
+        (secrets("x", Some("")), "previous secret of webhook app \"a\" is empty"),
         (
-            secrets("", None),
-            "current secret of webhook app \"a\" is empty",
-        ),
-        (
-            secrets("x", Some("")),
-            "previous secret of webhook app \"a\" is empty",
-        ),
-        (
-            AppSecrets {
-                verify_token: "".into(),
-                ..secrets("x", None)
-            },
+            AppSecrets { verify_token: "".into(), ..secrets("x", None) },
             "verify token of webhook app \"a\" is empty",
         ),
     ];

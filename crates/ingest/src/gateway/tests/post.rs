@@ -13,20 +13,11 @@ const BODY: &[u8] = br#"{"object":"whatsapp_business_account","entry":[{"id":"wa
 async fn a_signed_body_is_in_the_log_byte_for_byte() {
     // Escaped as Meta escapes, and with spaces: JSON that was parsed and written again differs.
     let body = br#"{"entry": [{"id":"waba-1","name":"gr\u00fc\u00dfe \ud83c\udf89"}]}"#;
-    for (secret, expected) in [
-        ("new", WebhookSecret::Current),
-        ("old", WebhookSecret::Previous),
-    ] {
+    for (secret, expected) in [("new", WebhookSecret::Current), ("old", WebhookSecret::Previous)] {
         let (router, sink) = gateway();
-        assert_eq!(
-            answer(&router, signed(body, secret)).await,
-            (StatusCode::OK, String::new())
-        );
+        assert_eq!(answer(&router, signed(body, secret)).await, (StatusCode::OK, String::new()));
         let (record, webhook) = sink.only();
-        assert_eq!(
-            (record.topic, record.key.as_str()),
-            (topic::WEBHOOKS, "waba-1")
-        );
+        assert_eq!((record.topic, record.key.as_str()), (topic::WEBHOOKS, "waba-1"));
         assert!(record.headers.is_empty());
         let expected = WebhookBody {
             app: "main".into(),
@@ -48,10 +39,7 @@ async fn only_the_exact_bytes_pass() {
     let longer = [&escaped[..], b" "].concat();
     for body in [rewritten, &longer, b""] {
         let request = post("/webhooks/main", Some(&signature), body.to_vec());
-        assert_eq!(
-            call(&router, request).await.status(),
-            StatusCode::UNAUTHORIZED
-        );
+        assert_eq!(call(&router, request).await.status(), StatusCode::UNAUTHORIZED);
     }
     assert_eq!(sink.records(), []);
     let request = post("/webhooks/main", Some(&signature), escaped.to_vec());
@@ -81,13 +69,8 @@ async fn a_wrong_signature_is_refused_without_a_word() {
         assert_eq!(answer(&router, request).await, expected, "{signature:?}");
     }
     let mut twice = signed(BODY, "new");
-    twice
-        .headers_mut()
-        .append("x-hub-signature-256", good.parse().expect("a value"));
-    assert_eq!(
-        call(&router, twice).await.status(),
-        StatusCode::UNAUTHORIZED
-    );
+    twice.headers_mut().append("x-hub-signature-256", good.parse().expect("a value"));
+    assert_eq!(call(&router, twice).await.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(sink.records(), []);
 }
 
@@ -110,10 +93,7 @@ async fn apps_and_methods_are_told_apart() {
     assert_eq!(call(&router, unknown).await.status(), StatusCode::NOT_FOUND);
     let mut put = signed(BODY, "new");
     *put.method_mut() = axum::http::Method::PUT;
-    assert_eq!(
-        call(&router, put).await.status(),
-        StatusCode::METHOD_NOT_ALLOWED
-    );
+    assert_eq!(call(&router, put).await.status(), StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(sink.records(), []);
 }
 
@@ -121,10 +101,7 @@ async fn apps_and_methods_are_told_apart() {
 async fn the_limit_is_inclusive() {
     let (router, sink) = gateway();
     let largest = vec![b'x'; BODY_BYTES_MAX];
-    assert_eq!(
-        call(&router, signed(&largest, "new")).await.status(),
-        StatusCode::OK
-    );
+    assert_eq!(call(&router, signed(&largest, "new")).await.status(), StatusCode::OK);
     let (record, _) = sink.only();
     assert!(record.value.len() < topic::WEBHOOK_BYTES_MAX as usize);
     let larger = vec![b'x'; BODY_BYTES_MAX + 1];
@@ -144,10 +121,7 @@ async fn without_an_acknowledgement_there_is_no_200() {
     }
     assert_eq!(sink.records(), []);
     sink.set(Mode::Acknowledge);
-    assert_eq!(
-        call(&router, signed(BODY, "new")).await.status(),
-        StatusCode::OK
-    );
+    assert_eq!(call(&router, signed(BODY, "new")).await.status(), StatusCode::OK);
 }
 
 #[tokio::test]
@@ -164,10 +138,7 @@ async fn the_answer_waits_for_the_acknowledgement() {
 
 #[tokio::test]
 async fn without_room_a_body_is_refused_and_room_comes_back() {
-    let settings = GatewaySettings {
-        concurrency_max: 1,
-        ..GatewaySettings::new("ingest-0")
-    };
+    let settings = GatewaySettings { concurrency_max: 1, ..GatewaySettings::new("ingest-0") };
     let (router, sink) = gateway_with(settings);
     sink.set(Mode::Hang);
     let first = {
@@ -182,10 +153,7 @@ async fn without_room_a_body_is_refused_and_room_comes_back() {
     sink.go.notify_one();
     assert_eq!(first.await.expect("no panic"), StatusCode::OK);
     sink.set(Mode::Acknowledge);
-    assert_eq!(
-        call(&router, signed(BODY, "new")).await.status(),
-        StatusCode::OK
-    );
+    assert_eq!(call(&router, signed(BODY, "new")).await.status(), StatusCode::OK);
 }
 
 #[tokio::test]
@@ -208,10 +176,8 @@ async fn a_trace_is_passed_on() {
 #[test]
 fn every_answer_is_counted() {
     let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     metrics::with_local_recorder(&recorder, || {
         runtime.block_on(async {
             let (router, sink) = gateway();

@@ -7,10 +7,8 @@ use super::*;
 
 /// A gateway behind a socket that gives up bodies after `patience`.
 async fn serve(patience: Duration) -> (TcpStream, Arc<FakeSink>) {
-    let settings = GatewaySettings {
-        body_read_timeout: patience,
-        ..GatewaySettings::new("ingest-0")
-    };
+    let settings =
+        GatewaySettings { body_read_timeout: patience, ..GatewaySettings::new("ingest-0") };
     let (router, sink) = gateway_with(settings);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
@@ -38,10 +36,7 @@ async fn a_slow_body_is_given_up() {
     let (mut stream, sink) = serve(Duration::from_millis(100)).await;
     let body = b"{\"entry\":[]}";
     let length = format!("content-length: {}", body.len());
-    stream
-        .write_all(head(&sign(body, "new"), &length).as_bytes())
-        .await
-        .expect("written");
+    stream.write_all(head(&sign(body, "new"), &length).as_bytes()).await.expect("written");
     stream.write_all(&body[..3]).await.expect("written");
     assert_eq!(status(&mut stream).await, "408");
     assert_eq!(sink.records(), []);
@@ -54,10 +49,7 @@ async fn a_body_in_pieces_is_one_body() {
     let head = head(&sign(body, "new"), "transfer-encoding: chunked");
     stream.write_all(head.as_bytes()).await.expect("written");
     for byte in body {
-        stream
-            .write_all(format!("1\r\n{}\r\n", *byte as char).as_bytes())
-            .await
-            .expect("written");
+        stream.write_all(format!("1\r\n{}\r\n", *byte as char).as_bytes()).await.expect("written");
     }
     stream.write_all(b"0\r\n\r\n").await.expect("written");
     assert_eq!(status(&mut stream).await, "200");
@@ -70,11 +62,7 @@ async fn a_body_without_announced_length_is_cut_at_the_limit() {
     let (mut stream, sink) = serve(Duration::from_secs(5)).await;
     let head = head(&sign(b"", "new"), "transfer-encoding: chunked");
     stream.write_all(head.as_bytes()).await.expect("written");
-    let chunk = [
-        format!("{:x}\r\n", 1 << 20).into_bytes(),
-        vec![b'x'; 1 << 20],
-        b"\r\n".to_vec(),
-    ];
+    let chunk = [format!("{:x}\r\n", 1 << 20).into_bytes(), vec![b'x'; 1 << 20], b"\r\n".to_vec()];
     let chunk = chunk.concat();
     for _ in 0..3 {
         stream.write_all(&chunk).await.expect("within the limit");
@@ -89,10 +77,7 @@ async fn a_body_without_announced_length_is_cut_at_the_limit() {
 async fn an_announced_length_over_the_limit_is_refused_unread() {
     let (mut stream, _) = serve(Duration::from_secs(5)).await;
     let length = format!("content-length: {}", BODY_BYTES_MAX + 1);
-    stream
-        .write_all(head(&sign(b"", "new"), &length).as_bytes())
-        .await
-        .expect("written");
+    stream.write_all(head(&sign(b"", "new"), &length).as_bytes()).await.expect("written");
     assert_eq!(status(&mut stream).await, "413");
 }
 

@@ -13,33 +13,14 @@ async fn the_challenge_comes_back_for_the_right_token_only() {
         ("main", right, StatusCode::OK, "17<b>"),
         ("other", right, StatusCode::NOT_FOUND, ""),
         ("main", "", StatusCode::FORBIDDEN, ""),
-        (
-            "main",
-            "hub.mode=subscribe&hub.challenge=17",
-            StatusCode::FORBIDDEN,
-            "",
-        ),
-        (
-            "main",
-            "hub.mode=subscribe&hub.verify_token=let-me-in",
-            StatusCode::FORBIDDEN,
-            "",
-        ),
-        (
-            "main",
-            "hub.verify_token=let-me-in&hub.challenge=17",
-            StatusCode::FORBIDDEN,
-            "",
-        ),
+        ("main", "hub.mode=subscribe&hub.challenge=17", StatusCode::FORBIDDEN, ""),
+        ("main", "hub.mode=subscribe&hub.verify_token=let-me-in", StatusCode::FORBIDDEN, ""),
+        ("main", "hub.verify_token=let-me-in&hub.challenge=17", StatusCode::FORBIDDEN, ""),
     ];
     let (router, _) = gateway();
     for (app, query, status, text) in cases {
         let request = get(&format!("/webhooks/{app}?{query}"));
-        assert_eq!(
-            answer(&router, request).await,
-            (status, text.to_owned()),
-            "{app} {query}"
-        );
+        assert_eq!(answer(&router, request).await, (status, text.to_owned()), "{app} {query}");
     }
     for (mode, token) in [
         ("unsubscribe", "let-me-in"),
@@ -50,11 +31,7 @@ async fn the_challenge_comes_back_for_the_right_token_only() {
     ] {
         let query = format!("hub.mode={mode}&hub.verify_token={token}&hub.challenge=17");
         let (status, text) = answer(&router, get(&format!("/webhooks/main?{query}"))).await;
-        assert_eq!(
-            (status, text.as_str()),
-            (StatusCode::FORBIDDEN, ""),
-            "{query}"
-        );
+        assert_eq!((status, text.as_str()), (StatusCode::FORBIDDEN, ""), "{query}");
     }
 }
 
@@ -62,9 +39,6 @@ async fn the_challenge_comes_back_for_the_right_token_only() {
 async fn the_challenge_is_never_a_page() {
     let query = "hub.mode=subscribe&hub.verify_token=let-me-in&hub.challenge=x";
     let response = call(&gateway().0, get(&format!("/webhooks/main?{query}"))).await;
-    assert_eq!(
-        response.headers()["content-type"],
-        "text/plain; charset=utf-8"
-    );
+    assert_eq!(response.headers()["content-type"], "text/plain; charset=utf-8");
     assert_eq!(response.headers()["x-content-type-options"], "nosniff");
 }

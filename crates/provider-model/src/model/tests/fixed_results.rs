@@ -27,20 +27,12 @@ fn magic_webhook_scripts() {
     for (kind, parameter, times, expected) in cases {
         let (answers, names, _) = drive(&magic::number(*kind, *parameter, *times, 1), 1);
         assert_eq!(answers[0].truth, Truth::Accepted(0), "kind {kind}");
-        assert_eq!(
-            (answers[0].http_status, answers[0].fault),
-            (200, None),
-            "kind {kind}"
-        );
+        assert_eq!((answers[0].http_status, answers[0].fault), (200, None), "kind {kind}");
         assert_eq!(&names, expected, "kind {kind}");
     }
     let (_, repeated, _) = drive(&magic::number(31, 0, 3, 1), 1);
     for status in ["sent", "delivered", "read"] {
-        assert_eq!(
-            repeated.iter().filter(|name| *name == status).count(),
-            3,
-            "{status}"
-        );
+        assert_eq!(repeated.iter().filter(|name| *name == status).count(), 3, "{status}");
     }
 }
 
@@ -48,11 +40,7 @@ fn magic_webhook_scripts() {
 fn magic_failures_carry_their_code() {
     let failed = |kind, parameter| {
         let mut model = model();
-        send(
-            &mut model,
-            START,
-            &order(&magic::number(kind, parameter, 0, 1), "o"),
-        );
+        send(&mut model, START, &order(&magic::number(kind, parameter, 0, 1), "o"));
         statuses(&mut model).pop().expect("a status")
     };
     assert_eq!(failed(4, 0)["errors"][0]["code"], 131_026);
@@ -68,15 +56,9 @@ fn magic_refusals_end_after_their_calls() {
     for code in [1, 131_016, 130_429, 131_000] {
         let (answers, names, _) = drive(&magic::number(11, code, 0, 1), 2);
         assert_eq!(error_code(&answers[0]), Some(i64::from(code)));
-        assert_eq!(
-            answers[0].http_status,
-            crate::describe(i64::from(code)).http_status
-        );
+        assert_eq!(answers[0].http_status, crate::describe(i64::from(code)).http_status);
         assert_eq!(answers[0].truth, Truth::Refused(i64::from(code)));
-        assert_eq!(
-            (error_code(&answers[1]), answers[1].http_status),
-            (None, 200)
-        );
+        assert_eq!((error_code(&answers[1]), answers[1].http_status), (None, 200));
         assert_eq!(names, ["sent", "delivered", "read"]);
     }
     let (answers, _, _) = drive(&magic::number(11, 2, 3, 1), 4);
@@ -84,12 +66,7 @@ fn magic_refusals_end_after_their_calls() {
     assert_eq!(codes, [Some(2), Some(2), Some(2), None]);
     for code in [0, 4, 190, 368, 131_026, 132_015, 777_777] {
         let (answers, names, model) = drive(&magic::number(10, code, 0, 1), 12);
-        assert!(
-            answers
-                .iter()
-                .all(|a| error_code(a) == Some(i64::from(code))),
-            "{code}"
-        );
+        assert!(answers.iter().all(|a| error_code(a) == Some(i64::from(code))), "{code}");
         assert!(names.is_empty() && model.ledger().accepted().is_empty());
     }
     let (answers, _, _) = drive(&magic::number(10, 4, 0, 1), 1);
@@ -102,20 +79,11 @@ fn magic_transport_faults() {
     assert_eq!(answers[0].fault, Some(TransportFault::ClosedAfterAccept));
     assert_eq!(answers[1].fault, None);
     assert_eq!(names.len(), 6, "both messages exist and report");
-    let lost: Vec<bool> = model
-        .ledger()
-        .accepted()
-        .iter()
-        .map(|a| a.answer_lost)
-        .collect();
+    let lost: Vec<bool> = model.ledger().accepted().iter().map(|a| a.answer_lost).collect();
     assert_eq!((lost, model.summary().answers_lost), (vec![true, false], 1));
 
     let (answers, names, model) = drive(&magic::number(21, 0, 9, 1), 11);
-    assert!(
-        answers
-            .iter()
-            .all(|a| a.fault == Some(TransportFault::ClosedAfterAccept))
-    );
+    assert!(answers.iter().all(|a| a.fault == Some(TransportFault::ClosedAfterAccept)));
     assert_eq!((names.len(), model.ledger().accepted().len()), (0, 11));
 
     let (answers, names, model) = drive(&magic::number(22, 0, 2, 1), 3);
@@ -123,11 +91,7 @@ fn magic_transport_faults() {
     let reset = Some(TransportFault::ResetBeforeRead);
     assert_eq!(faults, [reset, reset, None]);
     assert_eq!(
-        (
-            names.len(),
-            model.ledger().accepted().len(),
-            model.summary().untouched
-        ),
+        (names.len(), model.ledger().accepted().len(), model.summary().untouched),
         (3, 1, 2)
     );
 
@@ -148,32 +112,16 @@ fn magic_odd_answers() {
     ];
     for (kind, status, content_type, accepted) in cases {
         let (answers, names, model) = drive(&magic::number(kind, 0, 0, 1), 2);
-        assert_eq!(
-            (answers[0].http_status, answers[0].fault),
-            (status, None),
-            "kind {kind}"
-        );
-        assert!(
-            answers[0].body.content_type().starts_with(content_type),
-            "kind {kind}"
-        );
-        assert!(
-            matches!(answers[0].truth, Truth::Accepted(0)) == accepted,
-            "kind {kind}"
-        );
+        assert_eq!((answers[0].http_status, answers[0].fault), (status, None), "kind {kind}");
+        assert!(answers[0].body.content_type().starts_with(content_type), "kind {kind}");
+        assert!(matches!(answers[0].truth, Truth::Accepted(0)) == accepted, "kind {kind}");
         assert_eq!(names.len(), if accepted { 6 } else { 3 }, "kind {kind}");
-        assert_eq!(
-            model.summary().answers_lost,
-            u64::from(accepted),
-            "kind {kind}"
-        );
+        assert_eq!(model.summary().answers_lost, u64::from(accepted), "kind {kind}");
         if let Body::Json(value) = &answers[0].body {
             assert!(value.get("messages").is_none(), "kind {kind}");
             assert_eq!(value.get("error").is_some(), kind == 29);
         }
-        let Body::Json(value) = &answers[1].body else {
-            panic!("kind {kind}: a usual answer")
-        };
+        let Body::Json(value) = &answers[1].body else { panic!("kind {kind}: a usual answer") };
         assert!(value["messages"][0]["id"].is_string(), "kind {kind}");
     }
 }
@@ -182,40 +130,20 @@ fn magic_odd_answers() {
 fn magic_times() {
     let due = |kind, parameter| {
         let mut model = model();
-        let answer = send(
-            &mut model,
-            START,
-            &order(&magic::number(kind, parameter, 0, 1), "o"),
-        );
+        let answer = send(&mut model, START, &order(&magic::number(kind, parameter, 0, 1), "o"));
         let first = drain(&mut model).remove(0);
-        (
-            answer,
-            first.0 - START,
-            value_of(&first.1)["statuses"][0]["timestamp"].clone(),
-        )
+        (answer, first.0 - START, value_of(&first.1)["statuses"][0]["timestamp"].clone())
     };
     let (answer, first, _) = due(34, 300);
-    assert_eq!(
-        (answer.delay_ms, first),
-        (300, 0),
-        "the webhook is there before the answer"
-    );
+    assert_eq!((answer.delay_ms, first), (300, 0), "the webhook is there before the answer");
     let (_, first, at) = due(32, 7_200);
     assert!(first >= 7_200_000);
     let at: i64 = at.as_str().and_then(|at| at.parse().ok()).expect("seconds");
-    assert!(
-        at * 1_000 < START + 10_000,
-        "late, but with the time of the event"
-    );
+    assert!(at * 1_000 < START + 10_000, "late, but with the time of the event");
     let (answer, first, _) = due(40, 30);
     assert!((30_000..40_000).contains(&first));
-    let Body::Json(value) = answer.body else {
-        panic!("JSON")
-    };
-    assert_eq!(
-        value["messages"][0]["message_status"],
-        "held_for_quality_assessment"
-    );
+    let Body::Json(value) = answer.body else { panic!("JSON") };
+    assert_eq!(value["messages"][0]["message_status"], "held_for_quality_assessment");
     assert!((20_000..=60_000).contains(&due(41, 0).1));
 }
 
@@ -230,11 +158,7 @@ fn magic_reactions_change_what_follows() {
     assert_eq!(last["contacts"][0]["wa_id"], &to[1..]);
     assert_eq!(model.summary().numbers[NUMBER].inbound, 1);
 
-    send(
-        &mut model,
-        START + 60_000,
-        &order(&magic::number(51, 0, 0, 1), "o"),
-    );
+    send(&mut model, START + 60_000, &order(&magic::number(51, 0, 0, 1), "o"));
     let last = drain(&mut model).pop().expect("webhooks").1;
     let body: Value = serde_json::from_slice(&last.body).expect("JSON");
     assert_eq!(body["entry"][0]["changes"][0]["field"], "user_preferences");

@@ -20,13 +20,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         (0..52_u8, 0..3_u8, 0..5_u16)
             .prop_map(|(kind, times, serial)| { magic::number(kind, 131_000, times, serial) }),
     ];
-    let step =
-        (0..40_i64, any::<bool>(), to, 0..10_u8).prop_map(|(wait_ms, fast, to, inbound)| Step {
-            wait_ms,
-            number: if fast { FAST } else { NUMBER },
-            to,
-            inbound: inbound == 0,
-        });
+    let step = (0..40_i64, any::<bool>(), to, 0..10_u8).prop_map(|(wait_ms, fast, to, inbound)| {
+        Step { wait_ms, number: if fast { FAST } else { NUMBER }, to, inbound: inbound == 0 }
+    });
     prop::collection::vec(step, 1..200)
 }
 
@@ -36,14 +32,8 @@ fn run(seed: u64, steps: &[Step]) -> (Vec<Answer>, Vec<Webhook>, Model) {
     config.phone_numbers[0].throughput_per_second = 5;
     config.phone_numbers[1].throughput_per_second = 9;
     config.faults = Faults {
-        errors: vec![CodeRate {
-            code: 131_000,
-            probability: 0.1,
-        }],
-        failures: vec![CodeRate {
-            code: 131_026,
-            probability: 0.1,
-        }],
+        errors: vec![CodeRate { code: 131_000, probability: 0.1 }],
+        failures: vec![CodeRate { code: 131_026, probability: 0.1 }],
         lose_answer: 0.1,
         reset_before_accept: 0.1,
         garbage_answer: 0.1,
@@ -65,12 +55,7 @@ fn run(seed: u64, steps: &[Step]) -> (Vec<Answer>, Vec<Webhook>, Model) {
             };
             model.inject(now_ms, injection).expect("known number");
         } else {
-            answers.push(send_from(
-                &mut model,
-                now_ms,
-                step.number,
-                &order(&step.to, "o.1"),
-            ));
+            answers.push(send_from(&mut model, now_ms, step.number, &order(&step.to, "o.1")));
         }
         webhooks.extend(model.due_webhooks(now_ms));
     }

@@ -7,14 +7,7 @@ use super::*;
 fn refused(topic: &str, value: Option<&[u8]>) -> String {
     let codec = IngestCodec::new(&Schemas::fixed());
     let key = Some(&b"acme"[..]);
-    let raw = RawRecord {
-        topic,
-        partition: 0,
-        offset: 0,
-        timestamp: T0,
-        key,
-        value,
-    };
+    let raw = RawRecord { topic, partition: 0, offset: 0, timestamp: T0, key, value };
     match codec.decode(&raw) {
         Err(Undecoded::Reject(dead)) => dead.code.to_owned(),
         other => panic!("expected a rejection, got {other:?}"),
@@ -75,21 +68,11 @@ fn inputs_are_bounded_by_what_can_be_passed_on() {
         let bulk = input.topic == topic::REQUESTS_BULK;
         assert_eq!(input.class == InputClass::Bulk, bulk, "{}", input.topic);
     }
-    let request = SendRequest {
-        campaign: Some("c".repeat(REQUEST_BYTES_MAX)),
-        ..request()
-    };
-    let (topic, owner) = (
-        topic::REQUESTS_BULK,
-        sendplane_domain::shard::partition_of(b"acme", 4),
-    );
+    let request = SendRequest { campaign: Some("c".repeat(REQUEST_BYTES_MAX)), ..request() };
+    let (topic, owner) = (topic::REQUESTS_BULK, sendplane_domain::shard::partition_of(b"acme", 4));
     let mut driver = with_tenants(Driver::new(stage(), T0).placed((owner + 1) % 4, 4));
     let produced = checked(driver.record(topic, record(Lane::Bulk, &request)));
     let codec = IngestCodec::new(&Schemas::fixed());
     let encoded = codec.encode(&produced.outputs[0]).expect("encodes");
-    assert!(
-        encoded.value.len() < 1024 * 1024,
-        "{} bytes",
-        encoded.value.len()
-    );
+    assert!(encoded.value.len() < 1024 * 1024, "{} bytes", encoded.value.len());
 }

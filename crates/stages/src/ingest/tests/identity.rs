@@ -15,10 +15,7 @@ fn a_repetition_is_a_duplicate_of_the_first() {
             driver.restart();
         }
         // Another attempt of the same caller: decided later, from the other lane's topic.
-        let again = SendRequest {
-            created_at: T0 + Duration::from_secs(1),
-            ..request()
-        };
+        let again = SendRequest { created_at: T0 + Duration::from_secs(1), ..request() };
         let produced = send_in(&mut driver, Lane::Bulk, &again);
         assert_eq!(summary(&produced), "duplicate duplicate");
         let decision = decision(&produced);
@@ -31,16 +28,10 @@ fn a_repetition_is_a_duplicate_of_the_first() {
 fn a_repetition_stays_a_duplicate_when_the_request_would_be_refused_by_now() {
     let mut driver = driver();
     send(&mut driver, &request());
-    let inactive = sendplane_wire::record::Tenant {
-        active: false,
-        ..sample::tenant("acme")
-    };
+    let inactive = sendplane_wire::record::Tenant { active: false, ..sample::tenant("acme") };
     driver.global(sample::set_tenant(inactive));
     driver.advance_to(T0 + 8 * DAY);
-    assert_eq!(
-        summary(&send(&mut driver, &request())),
-        "duplicate duplicate"
-    );
+    assert_eq!(summary(&send(&mut driver, &request())), "duplicate duplicate");
 }
 
 #[test]
@@ -63,19 +54,10 @@ fn other_content_under_the_same_key_is_refused() {
         let mut other = request();
         change(&mut other);
         let produced = send(&mut driver, &other);
-        assert_eq!(
-            summary(&produced),
-            "refuse idempotency_key_reused",
-            "change {number}"
-        );
+        assert_eq!(summary(&produced), "refuse idempotency_key_reused", "change {number}");
         let decision = decision(&produced);
         assert_eq!(decision.duplicate_of, None);
-        assert!(
-            decision
-                .detail
-                .as_deref()
-                .is_some_and(|text| text.contains(&first.to_string()))
-        );
+        assert!(decision.detail.as_deref().is_some_and(|text| text.contains(&first.to_string())));
     }
 }
 
@@ -83,35 +65,17 @@ fn other_content_under_the_same_key_is_refused() {
 fn keys_are_per_tenant_and_a_refused_request_takes_none() {
     let mut driver = driver();
     driver.global(sample::set_tenant(sample::tenant("other")));
-    let faulty = SendRequest {
-        recipient: "1".into(),
-        ..request()
-    };
-    assert_eq!(
-        summary(&send(&mut driver, &faulty)),
-        "refuse recipient_not_e164"
-    );
-    assert_eq!(
-        summary(&send(&mut driver, &request())),
-        "admitted transactional"
-    );
-    let other = SendRequest {
-        tenant: TenantId::new("other"),
-        ..request()
-    };
-    assert_eq!(
-        summary(&send(&mut driver, &other)),
-        "admitted transactional"
-    );
+    let faulty = SendRequest { recipient: "1".into(), ..request() };
+    assert_eq!(summary(&send(&mut driver, &faulty)), "refuse recipient_not_e164");
+    assert_eq!(summary(&send(&mut driver, &request())), "admitted transactional");
+    let other = SendRequest { tenant: TenantId::new("other"), ..request() };
+    assert_eq!(summary(&send(&mut driver, &other)), "admitted transactional");
 }
 
 #[test]
 fn a_key_is_remembered_as_long_as_its_request_passes_for_fresh() {
     // The caller's clock is ahead as far as it may be.
-    let ahead = SendRequest {
-        created_at: T0 + CLOCK_SKEW_MAX,
-        ..request()
-    };
+    let ahead = SendRequest { created_at: T0 + CLOCK_SKEW_MAX, ..request() };
     let mut driver = driver();
     send(&mut driver, &ahead);
     let last_fresh = ahead.created_at + DEDUP_HORIZON;
@@ -128,10 +92,7 @@ fn an_expired_key_is_free_and_leaves_nothing_behind() {
     let first = admitted(&send(&mut driver, &request())).message_id;
     let expiry = T0 + DEDUP_HORIZON + CLOCK_SKEW_MAX;
     assert_eq!(driver.next_timer(), Some(expiry));
-    let later = |now| SendRequest {
-        created_at: now,
-        ..request()
-    };
+    let later = |now| SendRequest { created_at: now, ..request() };
     let just_before = expiry.minus(Duration::from_millis(1));
     driver.advance_to(just_before);
     let produced = send(&mut driver, &later(just_before));
@@ -149,20 +110,11 @@ fn an_expired_key_is_free_before_its_timer_fires() {
     send(&mut driver, &request());
     let expiry = T0 + DEDUP_HORIZON + CLOCK_SKEW_MAX;
     let at = |now: Timestamp| {
-        let again = record(
-            Lane::Bulk,
-            &SendRequest {
-                created_at: now,
-                ..request()
-            },
-        );
+        let again = record(Lane::Bulk, &SendRequest { created_at: now, ..request() });
         let outputs = before_timers(&driver, now, topic::REQUESTS_BULK, again);
         matches!(outputs[..], [Output::Admitted(_)])
     };
-    assert_eq!(
-        [at(expiry.minus(Duration::from_millis(1))), at(expiry)],
-        [false, true]
-    );
+    assert_eq!([at(expiry.minus(Duration::from_millis(1))), at(expiry)], [false, true]);
 }
 
 #[test]
@@ -171,16 +123,10 @@ fn an_old_timer_does_not_free_a_key_that_was_taken_again() {
     send(&mut driver, &request());
     let expiry = T0 + DEDUP_HORIZON + CLOCK_SKEW_MAX;
     driver.advance_to(expiry);
-    let second = SendRequest {
-        created_at: expiry,
-        ..request()
-    };
+    let second = SendRequest { created_at: expiry, ..request() };
     let id = admitted(&send(&mut driver, &second)).message_id;
     driver.advance_to(expiry + DEDUP_HORIZON);
-    let third = SendRequest {
-        created_at: driver.now(),
-        ..request()
-    };
+    let third = SendRequest { created_at: driver.now(), ..request() };
     assert_eq!(decision(&send(&mut driver, &third)).duplicate_of, Some(id));
 }
 
@@ -198,10 +144,7 @@ fn misplaced(lane: Lane, trace: TraceContext) -> (Vec<u8>, Produced<Ingest>) {
     let mut driver = with_tenants(Driver::new(stage(), T0).placed(wrong, PARTITIONS));
     let value = value_of(topic::requests(lane), &request());
     let record = record(lane, &request());
-    (
-        value,
-        checked(driver.record_traced(topic::requests(lane), record, trace)),
-    )
+    (value, checked(driver.record_traced(topic::requests(lane), record, trace)))
 }
 
 fn trace() -> TraceContext {
@@ -218,41 +161,24 @@ fn arrived(produced: &Produced<Ingest>) -> (ReroutedRecord, Record) {
         panic!("expected one re-routed record, got {produced:?}");
     };
     let value = value_of(topic::REROUTED, rerouted);
-    (
-        rerouted.clone(),
-        decoded(topic::REROUTED, Some(b"acme"), &value),
-    )
+    (rerouted.clone(), decoded(topic::REROUTED, Some(b"acme"), &value))
 }
 
 #[test]
 fn a_misplaced_record_is_sent_on_byte_for_byte() {
     let (value, produced) = misplaced(Lane::Bulk, trace());
     let (rerouted, _) = arrived(&produced);
-    assert_eq!(
-        (rerouted.key.as_deref(), rerouted.value),
-        (Some(&b"acme"[..]), value)
-    );
+    assert_eq!((rerouted.key.as_deref(), rerouted.value), (Some(&b"acme"[..]), value));
     assert_eq!(rerouted.source_topic, topic::REQUESTS_BULK);
-    assert_eq!(
-        (rerouted.source_partition, rerouted.source_offset),
-        (partitions().0, 0)
-    );
+    assert_eq!((rerouted.source_partition, rerouted.source_offset), (partitions().0, 0));
     assert_eq!(rerouted.source_timestamp, T0);
     let headers: Vec<_> = rerouted
         .headers
         .iter()
-        .map(|header| {
-            (
-                header.name.as_str(),
-                header.value.as_deref().unwrap_or_default(),
-            )
-        })
+        .map(|header| (header.name.as_str(), header.value.as_deref().unwrap_or_default()))
         .collect();
     let expected: [(&str, &[u8]); 3] = [
-        (
-            "traceparent",
-            b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-        ),
+        ("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
         ("tracestate", b"vendor=1"),
         ("sendplane-correlation-id", b"order-17"),
     ];
@@ -278,10 +204,7 @@ fn re_routing_changes_neither_identity_nor_lane_nor_trace() {
         let expected = MessageId::derive(T0, &request.tenant, &request.idempotency_key, &source);
         let message = admitted(&produced);
         assert_eq!((message.message_id, message.lane), (expected, lane));
-        assert_eq!(
-            (message.admitted_at, &produced.traces[..]),
-            (later, &[trace()][..])
-        );
+        assert_eq!((message.admitted_at, &produced.traces[..]), (later, &[trace()][..]));
         // The same source record once more: after a tear, or re-routed twice by a zombie.
         let value = value_of(topic::REROUTED, &rerouted);
         driver.restart();
@@ -312,22 +235,13 @@ fn a_re_routed_record_is_checked_like_any_other() {
         };
         incoming
     };
-    let source = SourcePosition {
-        topic: topic.into(),
-        partition: 2,
-        offset: 9,
-    };
-    for (key, expected) in [
-        (None, "dead key_mismatch"),
-        (Some(&b"acme"[..]), "dead unknown_tenant"),
-    ] {
+    let source = SourcePosition { topic: topic.into(), partition: 2, offset: 9 };
+    for (key, expected) in
+        [(None, "dead key_mismatch"), (Some(&b"acme"[..]), "dead unknown_tenant")]
+    {
         let mut driver = Driver::new(stage(), T0);
         let incoming = incoming(key);
-        let record = Record::Rerouted {
-            source: source.clone(),
-            timestamp: T0,
-            incoming,
-        };
+        let record = Record::Rerouted { source: source.clone(), timestamp: T0, incoming };
         assert_eq!(summary(&driver.record(topic::REROUTED, record)), expected);
     }
 }
@@ -335,21 +249,9 @@ fn a_re_routed_record_is_checked_like_any_other() {
 #[test]
 fn a_trace_is_carried_unless_it_is_absurdly_long() {
     let mut driver = driver();
-    let long = TraceContext {
-        tracestate: Some("x".repeat(TRACE_FIELD_BYTES_MAX + 1)),
-        ..trace()
-    };
-    let cases = [
-        ("a", trace(), trace()),
-        (
-            "b",
-            long,
-            TraceContext {
-                tracestate: None,
-                ..trace()
-            },
-        ),
-    ];
+    let long = TraceContext { tracestate: Some("x".repeat(TRACE_FIELD_BYTES_MAX + 1)), ..trace() };
+    let cases =
+        [("a", trace(), trace()), ("b", long, TraceContext { tracestate: None, ..trace() })];
     for (key, given, expected) in cases {
         let record = record(Lane::Bulk, &keyed(key));
         let produced = driver.record_traced(topic::REQUESTS_BULK, record, given);

@@ -35,9 +35,7 @@ fn hash_key() -> HashKey {
 }
 
 fn stage() -> Ingest {
-    Ingest::new(IngestSettings {
-        hash_key: hash_key(),
-    })
+    Ingest::new(IngestSettings { hash_key: hash_key() })
 }
 
 /// A task that knows the tenants `acme` (active) and `idle` (not), and two templates of `acme`.
@@ -47,23 +45,10 @@ fn driver() -> Driver<Ingest> {
 
 fn with_tenants(mut driver: Driver<Ingest>) -> Driver<Ingest> {
     driver.global(sample::set_tenant(sample::tenant("acme")));
-    let idle = sendplane_wire::record::Tenant {
-        active: false,
-        ..sample::tenant("idle")
-    };
+    let idle = sendplane_wire::record::Tenant { active: false, ..sample::tenant("idle") };
     driver.global(sample::set_tenant(idle));
-    driver.global(sample::set_template(sample::template(
-        "acme",
-        "order_update",
-        "utility",
-        1,
-    )));
-    driver.global(sample::set_template(sample::template(
-        "acme",
-        "sale",
-        "marketing",
-        0,
-    )));
+    driver.global(sample::set_template(sample::template("acme", "order_update", "utility", 1)));
+    driver.global(sample::set_template(sample::template("acme", "sale", "marketing", 0)));
     driver
 }
 
@@ -83,42 +68,25 @@ fn request() -> SendRequest {
 }
 
 fn keyed(key: &str) -> SendRequest {
-    SendRequest {
-        idempotency_key: IdempotencyKey::new(key),
-        ..request()
-    }
+    SendRequest { idempotency_key: IdempotencyKey::new(key), ..request() }
 }
 
 fn value_of<R: AvroRecord>(topic: &'static str, record: &R) -> Vec<u8> {
-    Schemas::fixed()
-        .encoder(topic)
-        .encode(record)
-        .expect("encodes")
+    Schemas::fixed().encoder(topic).encode(record).expect("encodes")
 }
 
 /// `value` as the codec gives it to the stage.
 fn decoded(topic: &'static str, key: Option<&[u8]>, value: &[u8]) -> Record {
     let codec = IngestCodec::new(&Schemas::fixed());
     let value = Some(value);
-    let raw = RawRecord {
-        topic,
-        partition: 0,
-        offset: 0,
-        timestamp: T0,
-        key,
-        value,
-    };
+    let raw = RawRecord { topic, partition: 0, offset: 0, timestamp: T0, key, value };
     codec.decode(&raw).expect("decodes")
 }
 
 /// A request with its tenant as key.
 fn record(lane: Lane, request: &SendRequest) -> Record {
     let topic = topic::requests(lane);
-    decoded(
-        topic,
-        Some(request.tenant.as_str().as_bytes()),
-        &value_of(topic, request),
-    )
+    decoded(topic, Some(request.tenant.as_str().as_bytes()), &value_of(topic, request))
 }
 
 fn send_in(driver: &mut Driver<Ingest>, lane: Lane, request: &SendRequest) -> Produced<Ingest> {
@@ -141,10 +109,7 @@ fn checked(produced: Produced<Ingest>) -> Produced<Ingest> {
             Output::Feedback(record) => &record.tenant,
             Output::Rerouted(record) => &record.tenant,
         };
-        assert_eq!(
-            (encoded.key.as_str(), &encoded.partition_key),
-            (tenant.as_str(), &encoded.key)
-        );
+        assert_eq!((encoded.key.as_str(), &encoded.partition_key), (tenant.as_str(), &encoded.key));
     }
     produced
 }
@@ -161,10 +126,7 @@ fn summary(produced: &Produced<Ingest>) -> String {
         Output::Feedback(feedback) => format!("feedback {:?}", feedback.status).to_lowercase(),
         Output::Rerouted(_) => "rerouted".to_owned(),
     });
-    let dead = produced
-        .dead_letters
-        .iter()
-        .map(|dead| format!("dead {}", dead.code));
+    let dead = produced.dead_letters.iter().map(|dead| format!("dead {}", dead.code));
     outputs.chain(dead).collect::<Vec<_>>().join(", ")
 }
 
@@ -201,18 +163,8 @@ fn before_timers(
     };
     let stage = stage();
     let mut cycle = Cycle::open(&stage, driver.state(), &directory, time);
-    let meta = RecordMeta {
-        topic,
-        partition: 0,
-        offset: 1_000,
-        timestamp: now,
-        key: None,
-    };
+    let meta = RecordMeta { topic, partition: 0, offset: 1_000, timestamp: now, key: None };
     cycle.apply(Input::Record { record, meta }, TraceContext::default());
     let transition = cycle.finish().expect("the state can be read");
-    transition
-        .outputs
-        .into_iter()
-        .map(|(output, _)| output)
-        .collect()
+    transition.outputs.into_iter().map(|(output, _)| output).collect()
 }

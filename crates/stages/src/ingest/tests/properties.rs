@@ -8,13 +8,7 @@ use super::*;
 #[derive(Clone, Debug)]
 enum Step {
     /// A request: which key, which of two contents, how old, and whether it is valid.
-    Send {
-        key: u8,
-        content: u8,
-        age: Duration,
-        valid: bool,
-        lane: Lane,
-    },
+    Send { key: u8, content: u8, age: Duration, valid: bool, lane: Lane },
     /// Time passes.
     Wait(Duration),
     /// The process is lost.

@@ -18,12 +18,7 @@ fn message() -> MessageId {
 
 fn opaque(tenant: &str, key: &HashKey) -> String {
     let shard = ShardKey::of(TenantId::new(tenant));
-    OpaqueData {
-        shard,
-        message_id: message(),
-        attempt: 2,
-    }
-    .encode(key)
+    OpaqueData { shard, message_id: message(), attempt: 2 }.encode(key)
 }
 
 fn status(status: &str) -> Value {
@@ -46,14 +41,10 @@ fn statuses(number: &str, items: Vec<Value>) -> Value {
 }
 
 fn body(values: Vec<Value>) -> Vec<u8> {
-    let changes: Vec<_> = values
-        .into_iter()
-        .map(|value| json!({"field": "messages", "value": value}))
-        .collect();
+    let changes: Vec<_> =
+        values.into_iter().map(|value| json!({"field": "messages", "value": value})).collect();
     let entry = json!([{"id": "acme-waba", "changes": changes}]);
-    json!({"object": "whatsapp_business_account", "entry": entry})
-        .to_string()
-        .into_bytes()
+    json!({"object": "whatsapp_business_account", "entry": entry}).to_string().into_bytes()
 }
 
 fn webhook(body: impl Into<Vec<u8>>) -> Record {
@@ -64,11 +55,7 @@ fn webhook(body: impl Into<Vec<u8>>) -> Record {
         secret: WebhookSecret::Current,
         gateway: "ingest-0".into(),
     };
-    decoded(
-        topic::WEBHOOKS,
-        Some(b"acme-waba"),
-        &value_of(topic::WEBHOOKS, &body),
-    )
+    decoded(topic::WEBHOOKS, Some(b"acme-waba"), &value_of(topic::WEBHOOKS, &body))
 }
 
 fn receive(driver: &mut Driver<Ingest>, body: impl Into<Vec<u8>>) -> Produced<Ingest> {
@@ -84,10 +71,7 @@ fn a_status_is_evidence_and_a_receipt() {
     failed["pricing"] = json!({
         "billable": false, "category": "authentication-international", "type": "regular",
     });
-    let produced = receive(
-        &mut driver(),
-        body(vec![statuses("acme-number", vec![failed])]),
-    );
+    let produced = receive(&mut driver(), body(vec![statuses("acme-number", vec![failed])]));
     let tenant = TenantId::new("acme");
     let phone_number_id = PhoneNumberId::new("acme-number");
     let wamid_hash = hash_key().hash("wamid", "wamid.SECRET");
@@ -121,16 +105,10 @@ fn a_status_is_evidence_and_a_receipt() {
         price_type: Some("regular".into()),
         billable: Some(false),
     };
-    assert_eq!(
-        produced.outputs,
-        [Output::Feedback(feedback), Output::Receipt(receipt)]
-    );
+    assert_eq!(produced.outputs, [Output::Feedback(feedback), Output::Receipt(receipt)]);
     assert!(produced.dead_letters.is_empty());
     let text = format!("{:?}", produced.outputs);
-    assert!(
-        !text.contains("wamid.SECRET") && !text.contains("4915112345678"),
-        "{text}"
-    );
+    assert!(!text.contains("wamid.SECRET") && !text.contains("4915112345678"), "{text}");
 }
 
 #[test]
@@ -145,14 +123,9 @@ fn opaque_data_that_is_not_ours_gives_a_receipt_without_message() {
     for opaque in cases {
         let mut status = status("sent");
         status["biz_opaque_callback_data"] = opaque.clone();
-        let produced = receive(
-            &mut driver(),
-            body(vec![statuses("acme-number", vec![status])]),
-        );
+        let produced = receive(&mut driver(), body(vec![statuses("acme-number", vec![status])]));
         assert_eq!(summary(&produced), "receipt sent", "{opaque}");
-        let [Output::Receipt(receipt)] = &produced.outputs[..] else {
-            panic!("one receipt")
-        };
+        let [Output::Receipt(receipt)] = &produced.outputs[..] else { panic!("one receipt") };
         assert_eq!((receipt.message_id, receipt.attempt), (None, None));
         assert_eq!(receipt.tenant, TenantId::new("acme"));
     }
@@ -164,13 +137,7 @@ fn one_bad_item_costs_the_others_nothing() {
     nameless["id"] = Value::Null;
     let mut timeless = status("delivered");
     timeless["timestamp"] = json!("soon");
-    let items = vec![
-        status("sent"),
-        nameless,
-        json!(7),
-        timeless,
-        status("hovering"),
-    ];
+    let items = vec![status("sent"), nameless, json!(7), timeless, status("hovering")];
     let unknown = statuses("foreign-number", vec![status("read")]);
     let other = statuses("idle-number", vec![status("played")]);
     let body = body(vec![statuses("acme-number", items), unknown, other]);
@@ -185,17 +152,9 @@ fn one_bad_item_costs_the_others_nothing() {
         detail.starts_with("2 of the body's items") && detail.contains("/statuses/1:"),
         "{detail}"
     );
-    let [.., Output::Receipt(last)] = &produced.outputs[..] else {
-        panic!("a receipt comes last")
-    };
-    assert_eq!(
-        last.tenant,
-        TenantId::new("idle"),
-        "several tenants in one body are split"
-    );
-    let Output::Receipt(timeless) = &produced.outputs[3] else {
-        panic!("a receipt")
-    };
+    let [.., Output::Receipt(last)] = &produced.outputs[..] else { panic!("a receipt comes last") };
+    assert_eq!(last.tenant, TenantId::new("idle"), "several tenants in one body are split");
+    let Output::Receipt(timeless) = &produced.outputs[3] else { panic!("a receipt") };
     assert_eq!(timeless.occurred_at, RECEIVED);
     // The dead letter can be replayed: a body that was not used whole is not remembered.
     assert_eq!(summary(&receive(&mut driver, body)), expected);
@@ -205,41 +164,24 @@ fn one_bad_item_costs_the_others_nothing() {
 fn bodies_without_use_are_dead_letters() {
     let foreign = |number: &str| statuses(number, vec![status("sent")]);
     let inbound = |number: &str| {
-        about(
-            number,
-            "messages",
-            vec![json!({"id": "wamid.in", "from": "4915", "type": "text"})],
-        )
+        about(number, "messages", vec![json!({"id": "wamid.in", "from": "4915", "type": "text"})])
     };
     let notice = json!({"event": "APPROVED", "message_template_id": 1});
     let cases: Vec<(Vec<u8>, &str)> = vec![
         (b"".to_vec(), "dead webhook_not_json"),
         (b"{\"object\":".to_vec(), "dead webhook_not_json"),
         (b"[]".to_vec(), "dead webhook_no_entries"),
-        (
-            b"{\"object\":\"page\",\"entry\":[]}".to_vec(),
-            "dead webhook_foreign_object",
-        ),
-        (
-            body(vec![foreign("x"), foreign("y"), inbound("z")]),
-            "dead unknown_phone_number",
-        ),
+        (b"{\"object\":\"page\",\"entry\":[]}".to_vec(), "dead webhook_foreign_object"),
+        (body(vec![foreign("x"), foreign("y"), inbound("z")]), "dead unknown_phone_number"),
         (body(vec![inbound("z")]), "dead unknown_phone_number"),
         (body(vec![foreign("x"), inbound("acme-number")]), ""),
         (body(vec![foreign("x"), notice]), ""),
-        (
-            body(vec![foreign("x"), json!(1)]),
-            "dead unknown_phone_number",
-        ),
+        (body(vec![foreign("x"), json!(1)]), "dead unknown_phone_number"),
         (body(vec![json!(1)]), "dead webhook_malformed_items"),
         (body(vec![]), ""),
     ];
     for (number, (body, expected)) in cases.into_iter().enumerate() {
-        assert_eq!(
-            summary(&receive(&mut driver(), body)),
-            expected,
-            "case {number}"
-        );
+        assert_eq!(summary(&receive(&mut driver(), body)), expected, "case {number}");
     }
 }
 
@@ -247,10 +189,7 @@ fn bodies_without_use_are_dead_letters() {
 fn a_number_that_comes_to_be_known_makes_its_body_useful() {
     let mut driver = driver();
     let body = body(vec![statuses("new-number", vec![status("sent")])]);
-    assert_eq!(
-        summary(&receive(&mut driver, body.clone())),
-        "dead unknown_phone_number"
-    );
+    assert_eq!(summary(&receive(&mut driver, body.clone())), "dead unknown_phone_number");
     driver.global(sample::set_tenant(sample::tenant("new")));
     assert_eq!(summary(&receive(&mut driver, body)), "receipt sent");
 }
@@ -260,10 +199,7 @@ fn the_host_catches_up_before_a_number_counts_as_unknown() {
     let stage = stage();
     let known = webhook(body(vec![statuses("acme-number", vec![status("sent")])]));
     let both = statuses("new-number", vec![status("sent")]);
-    let both = webhook(body(vec![
-        statuses("acme-number", vec![status("read")]),
-        both,
-    ]));
+    let both = webhook(body(vec![statuses("acme-number", vec![status("read")]), both]));
     let nobody = webhook(body(vec![json!({"event": "APPROVED"})]));
     let broken = webhook("{");
     let misses = |directory: &Directory| {
@@ -280,20 +216,14 @@ fn a_body_is_used_once_within_eight_days() {
     let mut driver = driver();
     let empty = driver.state().len();
     let body = body(vec![statuses("acme-number", vec![status("sent")])]);
-    assert_eq!(
-        summary(&receive(&mut driver, body.clone())),
-        "feedback sent, receipt sent"
-    );
+    assert_eq!(summary(&receive(&mut driver, body.clone())), "feedback sent, receipt sent");
     assert_eq!(summary(&receive(&mut driver, body.clone())), "");
     driver.restart();
     driver.advance_to((T0 + BODY_MEMORY).minus(Duration::from_millis(1)));
     assert_eq!(summary(&receive(&mut driver, body.clone())), "");
     driver.advance_to(T0 + BODY_MEMORY);
     assert_eq!((driver.next_timer(), driver.state().len()), (None, empty));
-    assert_eq!(
-        summary(&receive(&mut driver, body)),
-        "feedback sent, receipt sent"
-    );
+    assert_eq!(summary(&receive(&mut driver, body)), "feedback sent, receipt sent");
 }
 
 #[test]
@@ -303,18 +233,12 @@ fn an_expired_body_is_new_before_its_timer_fires() {
     receive(&mut driver, body.clone());
     let at = |now| before_timers(&driver, now, topic::WEBHOOKS, webhook(body.clone())).len();
     let expiry = T0 + BODY_MEMORY;
-    assert_eq!(
-        [at(expiry.minus(Duration::from_millis(1))), at(expiry)],
-        [0, 2]
-    );
+    assert_eq!([at(expiry.minus(Duration::from_millis(1))), at(expiry)], [0, 2]);
 }
 
 #[test]
 fn a_webhook_carries_its_trace() {
-    let trace = TraceContext {
-        correlation_id: Some("c-1".into()),
-        ..TraceContext::default()
-    };
+    let trace = TraceContext { correlation_id: Some("c-1".into()), ..TraceContext::default() };
     let body = body(vec![statuses("acme-number", vec![status("sent")])]);
     let produced = driver().record_traced(topic::WEBHOOKS, webhook(body), trace.clone());
     assert_eq!(produced.traces, [trace.clone(), trace]);

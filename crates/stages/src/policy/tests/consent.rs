@@ -18,9 +18,7 @@ fn ready(category: &str) -> Driver<Policy> {
 /// Reason of the verdict on the passing message, and the consent counter it saw.
 fn verdict(driver: &mut Driver<Policy>) -> Result<i64, String> {
     let (dispatch, decision) = outcome(admit(driver, message()));
-    dispatch
-        .map(|dispatch| dispatch.consent_seq)
-        .ok_or_else(|| decision.reason.unwrap())
+    dispatch.map(|dispatch| dispatch.consent_seq).ok_or_else(|| decision.reason.unwrap())
 }
 
 /// Applies changes (scope, state, minute), each after a restart, then judges.
@@ -43,10 +41,7 @@ fn blocked(reason: &str) -> Result<i64, String> {
 fn a_scope_blocks_its_categories() {
     let marketing = [(Marketing, Withdrawn, 1)];
     let all = [(All, Withdrawn, 1)];
-    assert_eq!(
-        after("marketing", &marketing),
-        blocked("consent_withdrawn_marketing")
-    );
+    assert_eq!(after("marketing", &marketing), blocked("consent_withdrawn_marketing"));
     assert_eq!(after("utility", &marketing), Ok(1));
     assert_eq!(after("authentication", &marketing), Ok(1));
     for category in ["marketing", "utility", "authentication"] {
@@ -92,18 +87,9 @@ fn an_older_change_is_told_apart_from_a_repetition() {
     let mut consent = Consent::default();
     assert_eq!(consent.change(Scope::All, true, at(10)), Applied::Effective);
     assert_eq!(consent.change(Scope::All, true, at(10)), Applied::Unchanged);
-    assert_eq!(
-        consent.change(Scope::All, false, at(9)),
-        Applied::OutOfOrder
-    );
-    assert_eq!(
-        consent.change(Scope::All, false, at(10)),
-        Applied::OutOfOrder
-    );
-    assert_eq!(
-        consent.change(Scope::Marketing, true, at(1)),
-        Applied::Effective
-    );
+    assert_eq!(consent.change(Scope::All, false, at(9)), Applied::OutOfOrder);
+    assert_eq!(consent.change(Scope::All, false, at(10)), Applied::OutOfOrder);
+    assert_eq!(consent.change(Scope::Marketing, true, at(1)), Applied::Effective);
     assert_eq!(consent.consent_seq, 2);
 }
 
@@ -133,10 +119,7 @@ fn changes_are_counted_by_what_became_of_them() {
         cycle.apply(Input::Record { record, meta }, TraceContext::default());
         let counts: Vec<_> = cycle.finish().unwrap().counts.into_iter().collect();
         assert_eq!(counts.len(), 1);
-        assert_eq!(
-            (counts[0].0.0, counts[0].1),
-            ("sendplane_consent_changes_total", 1)
-        );
+        assert_eq!((counts[0].0.0, counts[0].1), ("sendplane_consent_changes_total", 1));
         counts[0].0.1
     };
     assert_eq!(counted(Granted, 11), "effective");
@@ -147,15 +130,9 @@ fn changes_are_counted_by_what_became_of_them() {
 #[test]
 fn scopes_do_not_lift_each_other() {
     let reason = blocked("consent_withdrawn_marketing");
-    assert_eq!(
-        after("marketing", &[(Marketing, Withdrawn, 1), (All, Granted, 2)]),
-        reason
-    );
+    assert_eq!(after("marketing", &[(Marketing, Withdrawn, 1), (All, Granted, 2)]), reason);
     let reason = blocked("consent_withdrawn_all");
-    assert_eq!(
-        after("utility", &[(All, Withdrawn, 1), (Marketing, Granted, 2)]),
-        reason
-    );
+    assert_eq!(after("utility", &[(All, Withdrawn, 1), (Marketing, Granted, 2)]), reason);
 }
 
 #[test]
@@ -173,13 +150,7 @@ fn consent_is_of_one_person_and_one_tenant() {
 /// Class Feedback is what makes the host apply consent before work of the same cycle.
 #[test]
 fn consent_is_drained_before_any_work() {
-    let class = |name: &str| {
-        INPUTS
-            .iter()
-            .find(|input| input.topic == name)
-            .unwrap()
-            .class
-    };
+    let class = |name: &str| INPUTS.iter().find(|input| input.topic == name).unwrap().class;
     assert!(class(topic::CONSENT) < class(topic::ADMITTED_TRANSACTIONAL));
     assert!(class(topic::ADMITTED_TRANSACTIONAL) < class(topic::ADMITTED_BULK));
     assert_eq!(class(topic::CONSENT), InputClass::Feedback);
@@ -199,10 +170,7 @@ fn a_recipient_that_is_no_number_is_refused_without_naming_it() {
     let mut broken = change(All, Withdrawn, 1);
     broken.recipient = "0151 1234567".into();
     let (detail, _) = refused(broken);
-    assert!(
-        detail.starts_with("recipient: must start with '+'"),
-        "{detail}"
-    );
+    assert!(detail.starts_with("recipient: must start with '+'"), "{detail}");
     assert!(!detail.contains("1234567"));
 }
 
@@ -247,16 +215,8 @@ fn a_change_in_another_tenant_s_partition_is_refused() {
     for partition in 0..4 {
         let mut driver = Driver::new(Policy, NOW).placed(partition, 4);
         let letters = consent(&mut driver, change(All, Withdrawn, 1)).dead_letters;
-        assert_eq!(
-            letters.is_empty(),
-            partition == owner,
-            "partition {partition}: {letters:?}"
-        );
-        assert!(
-            letters
-                .iter()
-                .all(|letter| letter.detail.contains("murmur2"))
-        );
+        assert_eq!(letters.is_empty(), partition == owner, "partition {partition}: {letters:?}");
+        assert!(letters.iter().all(|letter| letter.detail.contains("murmur2")));
     }
 }
 
@@ -265,21 +225,10 @@ fn the_record_key_must_be_the_tenant() {
     let schemas = Schemas::fixed();
     let codec = PolicyCodec::new(&schemas);
     let change = change(All, Withdrawn, 1);
-    let value = schemas
-        .encoder::<ConsentChange>(topic::CONSENT)
-        .encode(&change)
-        .unwrap();
+    let value = schemas.encoder::<ConsentChange>(topic::CONSENT).encode(&change).unwrap();
     let decode = |key: Option<&'static [u8]>| codec.decode(&raw(topic::CONSENT, key, &value));
-    assert_eq!(
-        decode(Some(b"acme")).unwrap(),
-        Record::Consent(Box::new(change.clone()))
-    );
-    for key in [
-        None,
-        Some(&b"+4915112345678"[..]),
-        Some(b"acm"),
-        Some(b"\xff"),
-    ] {
+    assert_eq!(decode(Some(b"acme")).unwrap(), Record::Consent(Box::new(change.clone())));
+    for key in [None, Some(&b"+4915112345678"[..]), Some(b"acm"), Some(b"\xff")] {
         let Err(Undecoded::Reject(letter)) = decode(key) else {
             panic!("{key:?} was accepted");
         };
@@ -305,10 +254,7 @@ fn contact_keys_round_trip_and_keep_tenants_together() {
         key("ab", "+1234567"),
     ];
     for pair in keys.windows(2) {
-        assert!(
-            pair[0] < pair[1] && encoded(&pair[0]) < encoded(&pair[1]),
-            "{pair:?}"
-        );
+        assert!(pair[0] < pair[1] && encoded(&pair[0]) < encoded(&pair[1]), "{pair:?}");
     }
     for key in keys {
         let bytes = encoded(&key);

@@ -10,10 +10,7 @@ use crate::schemas::Schemas;
 fn released(message: AdmittedMessage, template: Template) -> (Dispatch, Decision) {
     let mut driver = driver(Some(sample::tenant("acme")), Some(template));
     let (dispatch, decision) = outcome(admit(&mut driver, message));
-    (
-        dispatch.unwrap_or_else(|| panic!("not released: {decision:?}")),
-        decision,
-    )
+    (dispatch.unwrap_or_else(|| panic!("not released: {decision:?}")), decision)
 }
 
 #[test]
@@ -22,16 +19,10 @@ fn positional_parameters_stand_in_the_body_s_order() {
     template.body_variables = (1..=11).map(|n| n.to_string()).collect();
     let mut message = message();
     // As text "10" sorts before "2": only the template knows the order.
-    message.variables = (1..=11)
-        .map(|n| (n.to_string(), format!("value {n}")))
-        .collect();
+    message.variables = (1..=11).map(|n| (n.to_string(), format!("value {n}"))).collect();
     let (dispatch, _) = released(message, template);
-    let expected: Vec<_> = (1..=11)
-        .map(|n| TemplateParameter {
-            name: None,
-            value: format!("value {n}"),
-        })
-        .collect();
+    let expected: Vec<_> =
+        (1..=11).map(|n| TemplateParameter { name: None, value: format!("value {n}") }).collect();
     assert_eq!(dispatch.parameters, expected);
 }
 
@@ -41,19 +32,14 @@ fn named_parameters_carry_their_names() {
     template.parameter_format = ParameterFormat::Named;
     template.body_variables = vec!["order".into(), "customer".into()];
     let mut message = message();
-    message.variables = BTreeMap::from([
-        ("customer".into(), "Ada".into()),
-        ("order".into(), "17".into()),
-    ]);
+    message.variables =
+        BTreeMap::from([("customer".into(), "Ada".into()), ("order".into(), "17".into())]);
     let (dispatch, _) = released(message, template);
     let named = |name: &str, value: &str| TemplateParameter {
         name: Some(name.into()),
         value: value.into(),
     };
-    assert_eq!(
-        dispatch.parameters,
-        [named("order", "17"), named("customer", "Ada")]
-    );
+    assert_eq!(dispatch.parameters, [named("order", "17"), named("customer", "Ada")]);
 }
 
 #[test]
@@ -68,10 +54,7 @@ fn dispatch_and_decision_say_the_same() {
     assert_eq!(dispatch.dispatched_at, NOW);
     assert_eq!(dispatch.consent_seq, 0);
     assert_eq!(dispatch.phone_number_id, PhoneNumberId::new("acme-number"));
-    assert_eq!(
-        (decision.verdict, decision.stage),
-        (Verdict::Dispatch, DecidingStage::Policy)
-    );
+    assert_eq!((decision.verdict, decision.stage), (Verdict::Dispatch, DecidingStage::Policy));
     assert_eq!((decision.reason, decision.detail), (None, None));
     assert_eq!(decision.message_id, dispatch.message_id);
     assert_eq!(decision.template_version, Some(dispatch.template_version));
@@ -94,10 +77,7 @@ fn the_number_asked_for_is_used() {
     message.phone_number_id = Some(PhoneNumberId::new("acme-second"));
     let mut driver = driver(Some(tenant), Some(template()));
     let (dispatch, _) = outcome(admit(&mut driver, message));
-    assert_eq!(
-        dispatch.unwrap().phone_number_id,
-        PhoneNumberId::new("acme-second")
-    );
+    assert_eq!(dispatch.unwrap().phone_number_id, PhoneNumberId::new("acme-second"));
 }
 
 #[test]
@@ -137,17 +117,9 @@ fn every_output_continues_the_trace_of_its_message() {
 #[test]
 fn judging_again_gives_the_same_and_writes_nothing() {
     let mut driver = driver(Some(sample::tenant("acme")), Some(template()));
-    consent(
-        &mut driver,
-        change(ConsentScope::Marketing, ConsentState::Withdrawn, 1),
-    );
-    let rows = |driver: &Driver<Policy>| {
-        driver
-            .state()
-            .iter()
-            .filter(|(key, _)| key[0] != 0xff)
-            .count()
-    };
+    consent(&mut driver, change(ConsentScope::Marketing, ConsentState::Withdrawn, 1));
+    let rows =
+        |driver: &Driver<Policy>| driver.state().iter().filter(|(key, _)| key[0] != 0xff).count();
     let before = rows(&driver);
     let first = admit(&mut driver, message()).outputs;
     driver.restart();
@@ -162,44 +134,23 @@ fn the_codec_chooses_the_topic_by_lane_and_round_trips_inputs() {
     let (mut dispatch, decision) = released(message(), template());
     for lane in [Lane::Transactional, Lane::Bulk] {
         dispatch.lane = lane;
-        let encoded = codec
-            .encode(&Output::Dispatch(Box::new(dispatch.clone())))
-            .unwrap();
-        assert_eq!(
-            (encoded.topic, encoded.key.as_str()),
-            (topic::dispatch(lane), "acme")
-        );
-        let read = schemas
-            .decoder::<Dispatch>(encoded.topic)
-            .decode(Some(&encoded.value));
+        let encoded = codec.encode(&Output::Dispatch(Box::new(dispatch.clone()))).unwrap();
+        assert_eq!((encoded.topic, encoded.key.as_str()), (topic::dispatch(lane), "acme"));
+        let read = schemas.decoder::<Dispatch>(encoded.topic).decode(Some(&encoded.value));
         assert_eq!(read, Ok(dispatch.clone()));
     }
-    let encoded = codec
-        .encode(&Output::Decision(Box::new(decision.clone())))
-        .unwrap();
-    let read = schemas
-        .decoder::<Decision>(topic::DECISIONS)
-        .decode(Some(&encoded.value));
+    let encoded = codec.encode(&Output::Decision(Box::new(decision.clone()))).unwrap();
+    let read = schemas.decoder::<Decision>(topic::DECISIONS).decode(Some(&encoded.value));
     assert_eq!((encoded.topic, read), (topic::DECISIONS, Ok(decision)));
 
     for lane in [Lane::Transactional, Lane::Bulk] {
         let topic = topic::admitted(lane);
-        let value = schemas
-            .encoder::<AdmittedMessage>(topic)
-            .encode(&message())
-            .unwrap();
+        let value = schemas.encoder::<AdmittedMessage>(topic).encode(&message()).unwrap();
         let record = codec.decode(&raw(topic, Some(b"acme"), &value)).unwrap();
         assert_eq!(record, Record::Admitted(Box::new(message())));
     }
 }
 
 pub(super) fn raw<'r>(topic: &'r str, key: Option<&'r [u8]>, value: &'r [u8]) -> RawRecord<'r> {
-    RawRecord {
-        topic,
-        partition: 0,
-        offset: 0,
-        timestamp: NOW,
-        key,
-        value: Some(value),
-    }
+    RawRecord { topic, partition: 0, offset: 0, timestamp: NOW, key, value: Some(value) }
 }

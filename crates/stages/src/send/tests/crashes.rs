@@ -13,10 +13,7 @@ fn doubts_after_a_crash(plane: &mut Plane) {
     plane.advance(Duration::from_millis(19_999));
     assert_eq!(plane.events(1), [(1, Submitting, Nothing)]);
     plane.advance(Duration::from_millis(1));
-    assert_eq!(
-        plane.events(1),
-        [(1, Submitting, Nothing), (1, InDoubt, Nothing)]
-    );
+    assert_eq!(plane.events(1), [(1, Submitting, Nothing), (1, InDoubt, Nothing)]);
     assert_eq!(plane.calls.len(), 1);
 }
 
@@ -25,19 +22,12 @@ fn before_the_intent_commits() {
     let mut plane = Plane::new();
     let record = || Record::Dispatch(Box::new(dispatch(1, Lane::Transactional, START)));
     let dropped = plane.preview(record_input(record(), topic::DISPATCH_TRANSACTIONAL), true);
-    assert_eq!(
-        dropped.effects.len(),
-        1,
-        "the effect of a dropped cycle is dropped with it"
-    );
+    assert_eq!(dropped.effects.len(), 1, "the effect of a dropped cycle is dropped with it");
     drop(dropped);
     plane.driver.restart();
     plane.feed(dispatch(1, Lane::Transactional, START));
     plane.answer_last(accepted("w"));
-    assert_eq!(
-        plane.events(1),
-        [(1, Submitting, Nothing), (1, Accepted, Nothing)]
-    );
+    assert_eq!(plane.events(1), [(1, Submitting, Nothing), (1, Accepted, Nothing)]);
     assert_eq!(plane.calls.len(), 1);
 }
 
@@ -72,10 +62,7 @@ fn a_webhook_between_the_crash_and_the_doubt() {
     plane.feedback(1, 1, "w", ReceiptStatus::Failed);
     plane.driver.restart();
     plane.advance(2 * HOUR);
-    assert_eq!(
-        plane.events(1),
-        [(1, Submitting, Nothing), (1, Accepted, Nothing)]
-    );
+    assert_eq!(plane.events(1), [(1, Submitting, Nothing), (1, Accepted, Nothing)]);
 }
 
 #[test]
@@ -87,11 +74,7 @@ fn a_result_whose_commit_was_in_doubt_is_given_again() {
         let (events, calls) = (plane.events(1), plane.calls.len());
         plane.driver.restart();
         plane.answer_last(outcome.clone());
-        assert_eq!(
-            (plane.events(1), plane.calls.len()),
-            (events, calls),
-            "{outcome:?}"
-        );
+        assert_eq!((plane.events(1), plane.calls.len()), (events, calls), "{outcome:?}");
     }
 }
 

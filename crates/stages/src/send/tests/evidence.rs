@@ -21,17 +21,10 @@ fn a_webhook_settles_a_doubt_whatever_its_status() {
         plane.send(1, Lane::Transactional);
         plane.answer_last(lost());
         plane.feedback(1, 1, "w", status);
-        assert_eq!(
-            plane.events(1)[1..],
-            [(1, InDoubt, Nothing), (1, Accepted, Nothing)]
-        );
+        assert_eq!(plane.events(1)[1..], [(1, InDoubt, Nothing), (1, Accepted, Nothing)]);
         assert_eq!(plane.last().wamid_hash, Some(wamid_hash("w")));
         plane.advance(2 * HOUR);
-        assert_eq!(
-            (plane.calls.len(), plane.events(1).len()),
-            (1, 3),
-            "{status:?}"
-        );
+        assert_eq!((plane.calls.len(), plane.events(1).len()), (1, 3), "{status:?}");
     }
 }
 
@@ -55,10 +48,7 @@ fn the_answer_after_its_webhook_adds_the_wamid_once() {
     plane.feedback(1, 1, "w", ReceiptStatus::Sent);
     plane.answer_last(accepted("w"));
     plane.answer_last(accepted("w"));
-    assert_eq!(
-        plane.events(1)[1..],
-        [(1, Accepted, Nothing), (1, Accepted, Nothing)]
-    );
+    assert_eq!(plane.events(1)[1..], [(1, Accepted, Nothing), (1, Accepted, Nothing)]);
     assert_eq!(plane.last().wamid, Some(Wamid::new("w")));
 }
 
@@ -67,11 +57,7 @@ fn repeated_webhooks_say_nothing_new() {
     let mut plane = Plane::new();
     plane.send(1, Lane::Transactional);
     plane.answer_last(accepted("w"));
-    for status in [
-        ReceiptStatus::Sent,
-        ReceiptStatus::Delivered,
-        ReceiptStatus::Sent,
-    ] {
+    for status in [ReceiptStatus::Sent, ReceiptStatus::Delivered, ReceiptStatus::Sent] {
         plane.feedback(1, 1, "w", status);
     }
     assert_eq!(plane.events(1).len(), 2);
@@ -87,10 +73,7 @@ fn late_evidence_corrects_every_end() {
     let expired = |plane: &mut Plane| {
         plane.answer_last(not_started(NotStarted::NoCredential));
         plane.remove_tenant();
-        plane.set_tenant(Tenant {
-            active: false,
-            ..tenant(80)
-        });
+        plane.set_tenant(Tenant { active: false, ..tenant(80) });
         plane.advance(HOUR);
     };
     type End = fn(&mut Plane);
@@ -118,31 +101,22 @@ fn evidence_for_a_refused_attempt_stops_the_retry() {
     plane.answer_last(unparsed(404));
     plane.feedback(1, 1, "w", ReceiptStatus::Delivered);
     plane.advance(2 * HOUR);
-    let expected = [
-        (1, Submitting, Nothing),
-        (1, Refused, Retry),
-        (1, Accepted, Nothing),
-    ];
+    let expected = [(1, Submitting, Nothing), (1, Refused, Retry), (1, Accepted, Nothing)];
     assert_eq!(plane.events(1), expected);
     assert_eq!(plane.calls.len(), 1);
 }
 
 #[test]
 fn evidence_for_an_earlier_attempt_ends_the_message_with_the_call_that_is_out() {
-    for (outcome, event) in [
-        (unparsed(404), Refused),
-        (not_started(NotStarted::TooLate), NotSent),
-    ] {
+    for (outcome, event) in [(unparsed(404), Refused), (not_started(NotStarted::TooLate), NotSent)]
+    {
         let mut plane = Plane::new();
         plane.send(1, Lane::Transactional);
         plane.answer_last(unparsed(404));
         plane.advance(secs(6));
         plane.feedback(1, 1, "first", ReceiptStatus::Delivered);
         plane.answer_last(outcome);
-        assert_eq!(
-            plane.events(1)[3..],
-            [(1, Accepted, Nothing), (2, event, Nothing)]
-        );
+        assert_eq!(plane.events(1)[3..], [(1, Accepted, Nothing), (2, event, Nothing)]);
         plane.advance(2 * HOUR);
         assert_eq!(plane.calls.len(), 2);
     }
@@ -156,31 +130,15 @@ fn a_second_wamid_is_a_duplicate_and_counted_once() {
     plane.advance(secs(6));
     plane.feedback(1, 1, "first", ReceiptStatus::Delivered);
     let answer = Input::Effect(result_of(&plane.calls[1], accepted("second")));
-    assert_eq!(
-        plane.counts(answer).get(&DUPLICATE),
-        Some(&1),
-        "told by the answer"
-    );
+    assert_eq!(plane.counts(answer).get(&DUPLICATE), Some(&1), "told by the answer");
     let webhook = |plane: &Plane, wamid: &str| {
         let record = feedback(1, 2, wamid, ReceiptStatus::Sent, plane.now());
         plane.counts(record_input(Record::Feedback(record), topic::FEEDBACK))
     };
-    assert_eq!(
-        webhook(&plane, "second").get(&DUPLICATE),
-        Some(&1),
-        "told by a webhook"
-    );
+    assert_eq!(webhook(&plane, "second").get(&DUPLICATE), Some(&1), "told by a webhook");
     plane.answer_last(accepted("second"));
-    assert_eq!(
-        webhook(&plane, "second").get(&DUPLICATE),
-        None,
-        "known already"
-    );
-    assert_eq!(
-        webhook(&plane, "first").get(&DUPLICATE),
-        None,
-        "known already"
-    );
+    assert_eq!(webhook(&plane, "second").get(&DUPLICATE), None, "known already");
+    assert_eq!(webhook(&plane, "first").get(&DUPLICATE), None, "known already");
     assert_eq!(webhook(&plane, "third").get(&DUPLICATE), Some(&1));
 }
 
@@ -188,13 +146,7 @@ fn a_second_wamid_is_a_duplicate_and_counted_once() {
 fn evidence_about_a_stranger_is_counted() {
     let plane = Plane::new();
     let record = feedback(7, 1, "w", ReceiptStatus::Sent, START);
-    let transition = plane.preview(
-        record_input(Record::Feedback(record), topic::FEEDBACK),
-        true,
-    );
-    assert_eq!(
-        transition.counts[&("sendplane_feedback_unmatched_total", "unknown_message")],
-        1
-    );
+    let transition = plane.preview(record_input(Record::Feedback(record), topic::FEEDBACK), true);
+    assert_eq!(transition.counts[&("sendplane_feedback_unmatched_total", "unknown_message")], 1);
     assert!(transition.outputs.is_empty() && transition.writes.is_empty());
 }

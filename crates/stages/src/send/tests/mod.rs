@@ -30,6 +30,7 @@ use sendplane_wire::record::{
 };
 use sendplane_wire::topic;
 
+use super::Output;
 use super::call::{CallOutcome, CallProvider, CallResult, NotStarted};
 use super::{Record, SendSettings, SendStage};
 use crate::directory::{Change, Directory, sample};
@@ -52,18 +53,9 @@ fn wamid_hash(wamid: &str) -> KeyedHash {
 }
 
 fn message_id(n: u64) -> MessageId {
-    let source = SourcePosition {
-        topic: "t".into(),
-        partition: 0,
-        offset: n as i64,
-    };
+    let source = SourcePosition { topic: "t".into(), partition: 0, offset: n as i64 };
     let at = START + Duration::from_millis(n);
-    MessageId::derive(
-        at,
-        &TenantId::new(TENANT),
-        &IdempotencyKey::new("k"),
-        &source,
-    )
+    MessageId::derive(at, &TenantId::new(TENANT), &IdempotencyKey::new("k"), &source)
 }
 
 /// Message `n`, valid for an hour.
@@ -79,10 +71,7 @@ fn dispatch(n: u64, lane: Lane, now: Timestamp) -> Dispatch {
         template_language: "en".into(),
         template_version: 1,
         category: "utility".into(),
-        parameters: vec![TemplateParameter {
-            name: None,
-            value: "17".into(),
-        }],
+        parameters: vec![TemplateParameter { name: None, value: "17".into() }],
         campaign: None,
         consent_seq: 1,
         valid_until: now + HOUR,
@@ -95,14 +84,8 @@ fn accepted(wamid: &str) -> CallOutcome {
 }
 
 fn accepted_as(wamid: &str, status: Acceptance) -> CallOutcome {
-    let answer = Answer::Accepted {
-        wamid: Wamid::new(wamid),
-        status,
-    };
-    CallOutcome::Answered {
-        http_status: 200,
-        answer,
-    }
+    let answer = Answer::Accepted { wamid: Wamid::new(wamid), status };
+    CallOutcome::Answered { http_status: 200, answer }
 }
 
 fn error(code: i64) -> CallOutcome {
@@ -113,33 +96,20 @@ fn error(code: i64) -> CallOutcome {
         details: None,
         is_transient: None,
     });
-    CallOutcome::Answered {
-        http_status: 400,
-        answer,
-    }
+    CallOutcome::Answered { http_status: 400, answer }
 }
 
 fn unparsed(http_status: u16) -> CallOutcome {
-    let answer = Answer::Unparsed {
-        reason: UnparsedReason::NotJson,
-    };
-    CallOutcome::Answered {
-        http_status,
-        answer,
-    }
+    let answer = Answer::Unparsed { reason: UnparsedReason::NotJson };
+    CallOutcome::Answered { http_status, answer }
 }
 
 fn lost() -> CallOutcome {
-    CallOutcome::Lost {
-        reason: "timed out".into(),
-    }
+    CallOutcome::Lost { reason: "timed out".into() }
 }
 
 fn not_started(cause: NotStarted) -> CallOutcome {
-    CallOutcome::NotStarted {
-        cause,
-        reason: "kept".into(),
-    }
+    CallOutcome::NotStarted { cause, reason: "kept".into() }
 }
 
 fn tenant(messages_per_second: i32) -> Tenant {
@@ -153,6 +123,8 @@ struct Plane {
     driver: Driver<SendStage>,
     directory: Directory,
     attempts: Vec<Attempt>,
+    /// Dispatches given up: message, calls, the provider's last words.
+    dead: Vec<(MessageId, u32, String)>,
     traces: Vec<TraceContext>,
     calls: Vec<CallProvider>,
 }
@@ -164,6 +136,7 @@ impl Plane {
             driver: Driver::new(SendStage::new(SendSettings::new(hash_key())), START),
             directory: Directory::default(),
             attempts: Vec::new(),
+            dead: Vec::new(),
             traces: Vec::new(),
             calls: Vec::new(),
         };
@@ -174,8 +147,17 @@ impl Plane {
     fn take(&mut self, produced: Produced<SendStage>) -> usize {
         assert_eq!(produced.dead_letters, []);
         let calls = produced.effects.len();
-        self.attempts.extend(produced.outputs);
-        self.traces.extend(produced.traces);
+        for (output, trace) in produced.outputs.into_iter().zip(produced.traces) {
+            match output {
+                Output::Attempt(attempt) => {
+                    self.attempts.push(*attempt);
+                    self.traces.push(trace);
+                }
+                Output::DeadLetter { dispatch, attempts, why } => {
+                    self.dead.push((dispatch.message_id, attempts, why));
+                }
+            }
+        }
         self.calls.extend(produced.effects);
         calls
     }
@@ -200,9 +182,7 @@ impl Plane {
 
     fn feed(&mut self, dispatch: Dispatch) {
         let topic = topic::dispatch(dispatch.lane);
-        let produced = self
-            .driver
-            .record(topic, Record::Dispatch(Box::new(dispatch)));
+        let produced = self.driver.record(topic, Record::Dispatch(Box::new(dispatch)));
         self.take(produced);
     }
 
@@ -212,9 +192,7 @@ impl Plane {
 
     fn feedback(&mut self, n: u64, attempt: i32, wamid: &str, status: ReceiptStatus) {
         let record = feedback(n, attempt, wamid, status, self.now());
-        let produced = self
-            .driver
-            .record(topic::FEEDBACK, Record::Feedback(record));
+        let produced = self.driver.record(topic::FEEDBACK, Record::Feedback(record));
         self.take(produced);
     }
 
@@ -257,12 +235,8 @@ impl Plane {
             timer_floor: Timestamp::default(),
             may_perform,
         };
-        let mut cycle = Cycle::open(
-            self.driver.stage(),
-            self.driver.state(),
-            &self.directory,
-            time,
-        );
+        let mut cycle =
+            Cycle::open(self.driver.stage(), self.driver.state(), &self.directory, time);
         cycle.apply(input, TraceContext::default());
         cycle.finish().unwrap()
     }
@@ -297,12 +271,6 @@ fn feedback(n: u64, attempt: i32, wamid: &str, status: ReceiptStatus, now: Times
 }
 
 fn record_input(record: Record, topic: &'static str) -> Input<SendStage> {
-    let meta = RecordMeta {
-        topic,
-        partition: 0,
-        offset: 0,
-        timestamp: START,
-        key: None,
-    };
+    let meta = RecordMeta { topic, partition: 0, offset: 0, timestamp: START, key: None };
     Input::Record { record, meta }
 }

@@ -9,9 +9,7 @@ use super::*;
 fn a_call_carries_all_it_needs() {
     let mut plane = Plane::new();
     plane.send(1, Lane::Transactional);
-    let [call] = &plane.calls[..] else {
-        panic!("one call: {:?}", plane.calls)
-    };
+    let [call] = &plane.calls[..] else { panic!("one call: {:?}", plane.calls) };
     assert_eq!((call.attempt, call.credential.as_str()), (1, "default"));
     assert_eq!(*call.content, dispatch(1, Lane::Transactional, START));
     assert_eq!(call.start_within, secs(2));
@@ -24,19 +22,14 @@ fn a_call_carries_all_it_needs() {
 
 #[test]
 fn accepted_and_held_name_the_wamid() {
-    for (status, event) in [
-        (Acceptance::Accepted, Accepted),
-        (Acceptance::Held, Held),
-        (Acceptance::Paused, Held),
-    ] {
+    for (status, event) in
+        [(Acceptance::Accepted, Accepted), (Acceptance::Held, Held), (Acceptance::Paused, Held)]
+    {
         let mut plane = Plane::new();
         plane.send(1, Lane::Transactional);
         let wamid = Wamid::new("wamid.1");
         plane.answer_last(accepted_as("wamid.1", status));
-        assert_eq!(
-            plane.events(1),
-            [(1, Submitting, Nothing), (1, event, Nothing)]
-        );
+        assert_eq!(plane.events(1), [(1, Submitting, Nothing), (1, event, Nothing)]);
         assert_eq!(plane.last().wamid, Some(wamid));
         assert_eq!(plane.last().wamid_hash, Some(wamid_hash("wamid.1")));
         assert_eq!(plane.last().latency_ms, Some(120));
@@ -68,11 +61,11 @@ fn a_fault_of_the_message_is_tried_after_5_15_and_45_seconds_then_dead_lettered(
     assert_eq!(plane.events(1), expected);
     assert_eq!(plane.last().error_class.as_deref(), Some("retry_message"));
     plane.advance(2 * HOUR);
-    assert_eq!(
-        plane.calls.len(),
-        4,
-        "nothing is called after the dead letter"
-    );
+    assert_eq!(plane.calls.len(), 4, "nothing is called after the dead letter");
+    let [(message, calls, _)] = &plane.dead[..] else {
+        panic!("one dead letter: {:?}", plane.dead)
+    };
+    assert_eq!((*message, *calls), (message_id(1), 4));
 }
 
 #[test]
@@ -82,21 +75,14 @@ fn an_outage_is_tried_until_the_deadline_and_blames_no_message() {
     let mut calls = 0;
     while plane.calls.len() > calls {
         calls = plane.calls.len();
-        let outcome = if calls % 2 == 0 {
-            error(2)
-        } else {
-            not_started(NotStarted::NoConnection)
-        };
+        let outcome = if calls % 2 == 0 { error(2) } else { not_started(NotStarted::NoConnection) };
         plane.answer_last(outcome);
         if let Some(retry_at) = plane.last().retry_at {
             assert!(retry_at.since(plane.now()) <= secs(45));
         }
         plane.advance(secs(46));
     }
-    assert!(
-        calls > 75,
-        "an hour in steps of at most 45 s: {calls} calls"
-    );
+    assert!(calls > 75, "an hour in steps of at most 45 s: {calls} calls");
     let events = plane.events(1);
     let (last, end) = (calls as i32, events.len());
     assert!(matches!(events[end - 2], (n, Refused | NotSent, Retry) if n == last));
@@ -163,16 +149,10 @@ fn a_subcode_decides_and_details_are_told() {
         details: Some("object does not exist".into()),
         is_transient: None,
     });
-    plane.answer_last(CallOutcome::Answered {
-        http_status: 400,
-        answer,
-    });
+    plane.answer_last(CallOutcome::Answered { http_status: 400, answer });
     assert_eq!(plane.last().error_class.as_deref(), Some("suspend_number"));
     let text = plane.last().error_message.as_deref();
-    assert_eq!(
-        text,
-        Some("Unsupported post request: object does not exist")
-    );
+    assert_eq!(text, Some("Unsupported post request: object does not exist"));
 }
 
 #[test]
@@ -196,11 +176,7 @@ fn an_unproven_outcome_is_doubted_and_given_up_but_never_sent_again() {
         plane.advance(secs(1));
         assert_eq!(plane.events(1)[2..], [(1, GaveUp, Nothing)], "{outcome:?}");
         plane.advance(3 * HOUR);
-        assert_eq!(
-            (plane.calls.len(), plane.events(1).len()),
-            (1, 3),
-            "{outcome:?}"
-        );
+        assert_eq!((plane.calls.len(), plane.events(1).len()), (1, 3), "{outcome:?}");
     }
 }
 
@@ -212,39 +188,24 @@ fn a_call_that_came_too_late_queues_again_at_once_and_counts_no_failure() {
         plane.answer_last(not_started(NotStarted::TooLate));
         assert_eq!(plane.calls.len(), attempt + 1);
         assert_eq!(plane.events(1).len(), 2 * attempt + 1);
-        assert_eq!(
-            plane.events(1)[2 * attempt - 1],
-            (attempt as i32, NotSent, Retry)
-        );
+        assert_eq!(plane.events(1)[2 * attempt - 1], (attempt as i32, NotSent, Retry));
         plane.advance(secs(2));
     }
     plane.answer_last(unparsed(404));
     let wait = plane.last().retry_at.unwrap().since(plane.now());
-    assert!(
-        wait < secs(6),
-        "the first failure, after six late starts: {wait:?}"
-    );
+    assert!(wait < secs(6), "the first failure, after six late starts: {wait:?}");
 }
 
 #[test]
 fn a_late_start_after_the_deadline_expires() {
     let mut plane = Plane::new();
-    let short = Dispatch {
-        valid_until: START + secs(1),
-        ..dispatch(1, Lane::Transactional, START)
-    };
+    let short =
+        Dispatch { valid_until: START + secs(1), ..dispatch(1, Lane::Transactional, START) };
     plane.feed(short);
-    assert_eq!(
-        plane.calls[0].start_within,
-        secs(1),
-        "no call starts after valid_until"
-    );
+    assert_eq!(plane.calls[0].start_within, secs(1), "no call starts after valid_until");
     plane.advance(secs(1));
     plane.answer_last(not_started(NotStarted::TooLate));
-    assert_eq!(
-        plane.events(1)[1..],
-        [(1, NotSent, Retry), (2, Expired, Nothing)]
-    );
+    assert_eq!(plane.events(1)[1..], [(1, NotSent, Retry), (2, Expired, Nothing)]);
 }
 
 #[test]
@@ -262,16 +223,11 @@ fn a_missing_credential_waits_for_the_operator_and_bad_content_does_not() {
 #[test]
 fn a_retry_that_would_come_after_the_deadline_expires_now() {
     let mut plane = Plane::new();
-    let short = Dispatch {
-        valid_until: START + secs(4),
-        ..dispatch(1, Lane::Transactional, START)
-    };
+    let short =
+        Dispatch { valid_until: START + secs(4), ..dispatch(1, Lane::Transactional, START) };
     plane.feed(short);
     plane.answer_last(unparsed(404));
-    assert_eq!(
-        plane.events(1)[1..],
-        [(1, Refused, Retry), (2, Expired, Nothing)]
-    );
+    assert_eq!(plane.events(1)[1..], [(1, Refused, Retry), (2, Expired, Nothing)]);
     plane.advance(HOUR);
     assert_eq!(plane.calls.len(), 1);
 }
@@ -284,10 +240,7 @@ fn results_that_answer_nothing_open_change_nothing() {
     plane.answer(&first, unparsed(404));
     plane.advance(secs(6));
     let second = plane.calls[1].clone();
-    let unknown = CallProvider {
-        message_id: message_id(9),
-        ..first.clone()
-    };
+    let unknown = CallProvider { message_id: message_id(9), ..first.clone() };
     let settled = plane.driver.state().clone();
     for (call, outcome, why) in [
         (&first, accepted("w"), "other_attempt"),
@@ -342,9 +295,7 @@ fn records_and_effects_carry_the_messages_own_trace() {
     let mut plane = Plane::new();
     for n in 1..=20 {
         let record = Record::Dispatch(Box::new(dispatch(n, Lane::Bulk, START)));
-        let produced = plane
-            .driver
-            .record_traced(topic::DISPATCH_BULK, record, trace(n));
+        let produced = plane.driver.record_traced(topic::DISPATCH_BULK, record, trace(n));
         plane.take(produced);
     }
     plane.advance(secs(2));
@@ -354,9 +305,7 @@ fn records_and_effects_carry_the_messages_own_trace() {
     plane.advance(secs(700));
     assert_eq!(plane.attempts.len(), 60);
     for (record, carried) in plane.attempts.iter().zip(&plane.traces) {
-        let n = (1..=20)
-            .find(|n| message_id(*n) == record.message_id)
-            .unwrap();
+        let n = (1..=20).find(|n| message_id(*n) == record.message_id).unwrap();
         assert_eq!(*carried, trace(n), "{record:?}");
     }
 }

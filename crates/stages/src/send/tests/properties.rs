@@ -62,21 +62,10 @@ fn act(plane: &mut Plane, proven: &mut Vec<(MessageId, u32)>, step: &Step) {
         (!plane.calls.is_empty()).then(|| plane.calls[pick % plane.calls.len()].clone())
     };
     match *step {
-        Step::Dispatch {
-            n,
-            transactional,
-            valid_s,
-        } => {
-            let lane = if transactional {
-                Lane::Transactional
-            } else {
-                Lane::Bulk
-            };
+        Step::Dispatch { n, transactional, valid_s } => {
+            let lane = if transactional { Lane::Transactional } else { Lane::Bulk };
             let valid_until = plane.now() + secs(valid_s);
-            plane.feed(Dispatch {
-                valid_until,
-                ..dispatch(n, lane, plane.now())
-            });
+            plane.feed(Dispatch { valid_until, ..dispatch(n, lane, plane.now()) });
         }
         Step::Answer { pick, kind } => {
             if let Some(call) = picked(plane, pick) {
@@ -104,18 +93,10 @@ fn act(plane: &mut Plane, proven: &mut Vec<(MessageId, u32)>, step: &Step) {
 fn check_calls(plane: &Plane, proven: &[(MessageId, u32)]) -> Result<(), TestCaseError> {
     for n in 0..12 {
         let id = message_id(n);
-        let calls: Vec<u32> = plane
-            .calls
-            .iter()
-            .filter(|c| c.message_id == id)
-            .map(|c| c.attempt)
-            .collect();
+        let calls: Vec<u32> =
+            plane.calls.iter().filter(|c| c.message_id == id).map(|c| c.attempt).collect();
         let proofs = proven.iter().filter(|(proved, _)| *proved == id).count();
-        prop_assert!(
-            calls.len() <= 1 + proofs,
-            "{} calls, {proofs} proofs",
-            calls.len()
-        );
+        prop_assert!(calls.len() <= 1 + proofs, "{} calls, {proofs} proofs", calls.len());
         let events = plane.events(n);
         let intents: Vec<u32> = events
             .iter()
@@ -140,9 +121,8 @@ fn check_calls(plane: &Plane, proven: &[(MessageId, u32)]) -> Result<(), TestCas
 fn check_ends(plane: &mut Plane, steps: &[Step]) -> Result<(), TestCaseError> {
     plane.advance(24 * HOUR);
     for n in 0..12 {
-        let arrived = steps
-            .iter()
-            .any(|step| matches!(step, Step::Dispatch { n: at, .. } if *at == n));
+        let arrived =
+            steps.iter().any(|step| matches!(step, Step::Dispatch { n: at, .. } if *at == n));
         let events = plane.events(n);
         let ended = events.iter().any(|(_, event, disposition)| {
             matches!(
@@ -165,10 +145,7 @@ fn check_ends(plane: &mut Plane, steps: &[Step]) -> Result<(), TestCaseError> {
 /// The most of `times` in any closed second.
 fn most_in_a_second(times: &[Timestamp]) -> usize {
     let in_window = |start: usize| {
-        times[start..]
-            .iter()
-            .take_while(|at| at.since(times[start]) <= secs(1))
-            .count()
+        times[start..].iter().take_while(|at| at.since(times[start]) <= secs(1)).count()
     };
     (0..times.len()).map(in_window).max().unwrap_or(0)
 }

@@ -7,11 +7,7 @@ use super::*;
 
 /// Numbers of the messages in the order of their calls.
 fn order(plane: &Plane) -> Vec<u64> {
-    let n_of = |call: &CallProvider| {
-        (0..500)
-            .find(|n| message_id(*n) == call.message_id)
-            .unwrap()
-    };
+    let n_of = |call: &CallProvider| (0..500).find(|n| message_id(*n) == call.message_id).unwrap();
     plane.calls.iter().map(n_of).collect()
 }
 
@@ -23,18 +19,10 @@ fn a_burst_is_100_ms_worth_and_the_rest_follows_at_the_pace() {
     }
     assert_eq!(plane.calls.len(), 7, "a tenth of 76, which is 80 less 5 %");
     plane.advance(secs(1));
-    assert_eq!(
-        plane.calls.len(),
-        76,
-        "the ceiling less the margin in a closed second"
-    );
+    assert_eq!(plane.calls.len(), 76, "the ceiling less the margin in a closed second");
     plane.advance(secs(2));
     assert_eq!(order(&plane), (0..200).collect::<Vec<_>>());
-    assert_eq!(
-        plane.driver.next_timer(),
-        Some(START + secs(20)),
-        "no timer is left but intents"
-    );
+    assert_eq!(plane.driver.next_timer(), Some(START + secs(20)), "no timer is left but intents");
 }
 
 #[test]
@@ -97,10 +85,7 @@ fn numbers_do_not_wait_for_each_other() {
     };
     plane.feed(other);
     assert_eq!(plane.calls.len(), granted + 1);
-    assert_eq!(
-        plane.calls[granted].phone_number_id,
-        PhoneNumberId::new("second")
-    );
+    assert_eq!(plane.calls[granted].phone_number_id, PhoneNumberId::new("second"));
 }
 
 #[test]
@@ -109,10 +94,7 @@ fn a_message_expires_in_the_queue_without_a_call() {
     plane.set_tenant(tenant(2));
     for n in 0..4 {
         let valid_until = START + secs(1);
-        plane.feed(Dispatch {
-            valid_until,
-            ..dispatch(n, Lane::Bulk, START)
-        });
+        plane.feed(Dispatch { valid_until, ..dispatch(n, Lane::Bulk, START) });
     }
     plane.advance(HOUR);
     let called = plane.calls.len() as u64;
@@ -120,20 +102,14 @@ fn a_message_expires_in_the_queue_without_a_call() {
     for n in called..4 {
         assert_eq!(plane.events(n), [(0, Expired, Nothing)]);
     }
-    let late = plane
-        .attempts
-        .iter()
-        .filter(|record| record.event == Expired);
+    let late = plane.attempts.iter().filter(|record| record.event == Expired);
     assert!(late.clone().count() > 0 && late.clone().all(|r| r.occurred_at == START + secs(1)));
 }
 
 #[test]
 fn a_message_that_arrives_too_late_expires() {
     let mut plane = Plane::new();
-    plane.feed(Dispatch {
-        valid_until: START,
-        ..dispatch(1, Lane::Bulk, START)
-    });
+    plane.feed(Dispatch { valid_until: START, ..dispatch(1, Lane::Bulk, START) });
     assert_eq!(plane.events(1), [(0, Expired, Nothing)]);
     plane.advance(HOUR);
     assert_eq!((plane.calls.len(), plane.attempts.len()), (0, 1));
@@ -142,22 +118,13 @@ fn a_message_that_arrives_too_late_expires() {
 #[test]
 fn an_inactive_tenant_waits_until_it_is_active_or_its_messages_expire() {
     let mut plane = Plane::new();
-    plane.set_tenant(Tenant {
-        active: false,
-        ..tenant(80)
-    });
+    plane.set_tenant(Tenant { active: false, ..tenant(80) });
     plane.send(1, Lane::Transactional);
     let soon = START + secs(60);
-    plane.feed(Dispatch {
-        valid_until: soon,
-        ..dispatch(2, Lane::Transactional, START)
-    });
+    plane.feed(Dispatch { valid_until: soon, ..dispatch(2, Lane::Transactional, START) });
     plane.advance(secs(90));
     plane.driver.restart();
-    assert_eq!(
-        (plane.calls.len(), plane.events(2)),
-        (0, vec![(0, Expired, Nothing)])
-    );
+    assert_eq!((plane.calls.len(), plane.events(2)), (0, vec![(0, Expired, Nothing)]));
     assert_eq!(plane.last().occurred_at, soon);
     plane.set_tenant(tenant(80));
     assert_eq!(order(&plane), [1]);
@@ -184,24 +151,12 @@ fn an_unknown_number_is_refused_and_known_to_be_missing() {
         ..dispatch(1, Lane::Bulk, START)
     };
     let record = Record::Dispatch(Box::new(foreign.clone()));
-    assert!(
-        plane
-            .driver
-            .stage()
-            .misses_global(&record, &plane.directory)
-    );
+    assert!(plane.driver.stage().misses_global(&record, &plane.directory));
     let known = Record::Dispatch(Box::new(dispatch(1, Lane::Bulk, START)));
     assert!(!plane.driver.stage().misses_global(&known, &plane.directory));
     plane.feed(foreign);
     assert_eq!(plane.events(1), [(0, Refused, Reject)]);
-    assert!(
-        plane
-            .last()
-            .error_message
-            .as_deref()
-            .unwrap()
-            .contains("nobodys")
-    );
+    assert!(plane.last().error_message.as_deref().unwrap().contains("nobodys"));
 }
 
 #[test]
@@ -251,10 +206,7 @@ fn nothing_is_granted_while_the_task_may_not_perform() {
     let input = record_input(record, topic::DISPATCH_BULK);
     let transition = plane.preview(input, false);
     assert!(transition.effects.is_empty() && transition.outputs.is_empty());
-    assert_eq!(
-        transition.next_timer,
-        Some(START + Duration::from_millis(100))
-    );
+    assert_eq!(transition.next_timer, Some(START + Duration::from_millis(100)));
 }
 
 #[test]
@@ -262,10 +214,7 @@ fn events_of_a_message_never_called_have_attempt_0_and_of_another_the_next() {
     let mut plane = Plane::new();
     plane.send(1, Lane::Bulk);
     plane.answer_last(unparsed(404));
-    plane.set_tenant(Tenant {
-        active: false,
-        ..tenant(80)
-    });
+    plane.set_tenant(Tenant { active: false, ..tenant(80) });
     plane.advance(HOUR);
     assert_eq!(plane.events(1)[0], (1, Submitting, Nothing));
     assert_eq!(plane.events(1).last(), Some(&(2, Expired, Nothing)));

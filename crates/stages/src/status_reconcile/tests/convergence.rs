@@ -39,13 +39,7 @@ fn permutations<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
 #[test]
 fn statuses_converge_whatever_their_order_and_the_send_s() {
     use ReceiptStatus::*;
-    let statuses = [
-        (Sent, 5),
-        (Delivered, 6),
-        (Read, 7),
-        (Played, 8),
-        (Failed, 9),
-    ];
+    let statuses = [(Sent, 5), (Delivered, 6), (Read, 7), (Played, 8), (Failed, 9)];
     let mut compared = 0;
     for set in 1..1 << statuses.len() {
         let chosen: Vec<_> = (0..statuses.len())

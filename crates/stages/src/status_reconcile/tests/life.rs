@@ -24,10 +24,8 @@ fn a_message_is_followed_from_admission_to_reading() {
         (State::Delivered, true, 1, at(6)),
         (State::Read, true, 1, at(7)),
     ];
-    let found: Vec<_> = rows
-        .iter()
-        .map(|row| (row.state, row.is_final, row.attempt, row.occurred_at))
-        .collect();
+    let found: Vec<_> =
+        rows.iter().map(|row| (row.state, row.is_final, row.attempt, row.occurred_at)).collect();
     assert_eq!(found, expected);
     assert_eq!(rows[6].supersedes, Some(6));
     let last = &rows[6];
@@ -37,21 +35,12 @@ fn a_message_is_followed_from_admission_to_reading() {
     assert_eq!(last.campaign.as_deref(), Some("autumn"));
     assert_eq!(last.template_name, Some(TemplateName::new("order_update")));
     assert_eq!(last.template_language.as_deref(), Some("en"));
-    assert_eq!(
-        (rows[0].template_version, last.template_version),
-        (None, Some(3))
-    );
+    assert_eq!((rows[0].template_version, last.template_version), (None, Some(3)));
     assert_eq!(last.category.as_deref(), Some("utility"));
     assert_eq!(last.contact_hash, Some(hash("c0ffee")));
     assert_eq!(last.wamid_hash, Some(hash("w1")));
-    assert_eq!(
-        last.phone_number_id,
-        Some(PhoneNumberId::new("acme-number"))
-    );
-    assert_eq!(
-        rows[2].next_at,
-        Some(at(3) + sendplane_domain::limits::INTENT_ANSWER_MAX)
-    );
+    assert_eq!(last.phone_number_id, Some(PhoneNumberId::new("acme-number")));
+    assert_eq!(rows[2].next_at, Some(at(3) + sendplane_domain::limits::INTENT_ANSWER_MAX));
     assert_eq!(last.next_at, None);
 }
 
@@ -63,84 +52,41 @@ fn check(tail: &[Record], expected: Expected) {
     let rows = rows(&[&[admitted(), dispatched()], tail].concat());
     let last = rows.last().unwrap();
     let reason = last.reason.as_deref();
-    assert_eq!(
-        (last.state, reason, last.error_code, last.attempt),
-        expected,
-        "{tail:?}"
-    );
+    assert_eq!((last.state, reason, last.error_code, last.attempt), expected, "{tail:?}");
 }
 
 #[test]
 fn answers_of_the_provider_are_told_apart() {
-    let held = Attempt {
-        wamid_hash: Some(hash("w1")),
-        ..attempt(1, AttemptEvent::Held, 4)
-    };
-    check(
-        &[Record::Attempt(Box::new(held))],
-        (State::Held, None, None, 1),
-    );
+    let held = Attempt { wamid_hash: Some(hash("w1")), ..attempt(1, AttemptEvent::Held, 4) };
+    check(&[Record::Attempt(Box::new(held))], (State::Held, None, None, 1));
     let throttled = Some("throttle_pair");
     let refusals = [
         (131_056, Disposition::Retry, State::Dispatched, throttled),
-        (
-            131_056,
-            Disposition::DeadLetter,
-            State::DeadLettered,
-            throttled,
-        ),
-        (
-            131_026,
-            Disposition::Reject,
-            State::Rejected,
-            Some("permanent_recipient"),
-        ),
-        (
-            131_026,
-            Disposition::None,
-            State::Rejected,
-            Some("permanent_recipient"),
-        ),
+        (131_056, Disposition::DeadLetter, State::DeadLettered, throttled),
+        (131_026, Disposition::Reject, State::Rejected, Some("permanent_recipient")),
+        (131_026, Disposition::None, State::Rejected, Some("permanent_recipient")),
     ];
     for (code, disposition, state, reason) in refusals {
-        check(
-            &[refused(1, code, disposition, 4)],
-            (state, reason, Some(code), 1),
-        );
+        check(&[refused(1, code, disposition, 4)], (state, reason, Some(code), 1));
     }
     let answer = accepted(1, "w1", 4);
     let failed = reported(ReceiptStatus::Failed, 6);
     let reason = Some("permanent_recipient");
-    check(
-        &[answer.clone(), failed.clone()],
-        (State::Failed, reason, Some(131_026), 1),
-    );
+    check(&[answer.clone(), failed.clone()], (State::Failed, reason, Some(131_026), 1));
     let delivered = reported(ReceiptStatus::Delivered, 7);
-    check(
-        &[answer, failed, delivered],
-        (State::Delivered, None, None, 1),
-    );
+    check(&[answer, failed, delivered], (State::Delivered, None, None, 1));
 }
 
 #[test]
 fn doubt_and_time_are_told_apart() {
     let doubt = attempted(1, AttemptEvent::InDoubt, 4);
-    check(
-        std::slice::from_ref(&doubt),
-        (State::InDoubt, Some("answer_lost"), None, 1),
-    );
-    check(
-        &[doubt.clone(), accepted(1, "w1", 5)],
-        (State::Accepted, None, None, 1),
-    );
+    check(std::slice::from_ref(&doubt), (State::InDoubt, Some("answer_lost"), None, 1));
+    check(&[doubt.clone(), accepted(1, "w1", 5)], (State::Accepted, None, None, 1));
     let gave_up = attempted(1, AttemptEvent::GaveUp, 9);
     let unknown = (State::OutcomeUnknown, Some("no_evidence_in_time"), None, 1);
     check(&[doubt, gave_up], unknown);
     let late = Some("deadline_passed");
-    check(
-        &[attempted(0, AttemptEvent::Expired, 4)],
-        (State::Expired, late, None, 0),
-    );
+    check(&[attempted(0, AttemptEvent::Expired, 4)], (State::Expired, late, None, 0));
     let retried = refused(1, 131_056, Disposition::Retry, 4);
     let expired = attempted(2, AttemptEvent::Expired, 9);
     check(&[retried, expired], (State::Expired, late, None, 1));
@@ -152,32 +98,15 @@ fn policy_s_verdicts_end_or_delay_a_message() {
     deferral.next_at = Some(at(500));
     let cases = [
         (Record::Decision(Box::new(deferral)), State::Deferred, false),
-        (
-            decided(Verdict::Suppress, Some("consent_withdrawn_all")),
-            State::Suppressed,
-            true,
-        ),
-        (
-            decided(Verdict::Block, Some("template_not_approved")),
-            State::Blocked,
-            true,
-        ),
-        (
-            decided(Verdict::Block, Some("deadline_passed")),
-            State::Expired,
-            true,
-        ),
+        (decided(Verdict::Suppress, Some("consent_withdrawn_all")), State::Suppressed, true),
+        (decided(Verdict::Block, Some("template_not_approved")), State::Blocked, true),
+        (decided(Verdict::Block, Some("deadline_passed")), State::Expired, true),
     ];
     for (record, state, is_final) in cases {
         let rows = rows(&[admitted(), record.clone()]);
         assert_eq!(states(&rows), [State::Queued, state]);
-        let Record::Decision(decision) = record else {
-            unreachable!()
-        };
-        assert_eq!(
-            (rows[1].is_final, &rows[1].reason),
-            (is_final, &decision.reason)
-        );
+        let Record::Decision(decision) = record else { unreachable!() };
+        assert_eq!((rows[1].is_final, &rows[1].reason), (is_final, &decision.reason));
         assert_eq!(rows[1].next_at, decision.next_at);
     }
 }
@@ -189,15 +118,9 @@ fn refusals_of_ingest_are_outcomes() {
     let mut duplicate = decision(Verdict::Duplicate, Some("idempotency_key_taken"));
     duplicate.duplicate_of = Some(holder);
     let cases = [
-        (
-            decision(Verdict::Refuse, Some("recipient_invalid")),
-            State::Refused,
-        ),
+        (decision(Verdict::Refuse, Some("recipient_invalid")), State::Refused),
         (duplicate, State::Duplicate),
-        (
-            decision(Verdict::Stale, Some("older_than_horizon")),
-            State::Stale,
-        ),
+        (decision(Verdict::Stale, Some("older_than_horizon")), State::Stale),
     ];
     for (decision, state) in cases {
         let rows = rows(&[Record::Decision(Box::new(decision.clone()))]);
@@ -224,11 +147,7 @@ fn a_repetition_says_and_writes_nothing() {
     driver.advance_to(at(60));
     let before = stored(&driver);
     assert_eq!(feed_all(&mut driver, &story), []);
-    assert_eq!(
-        stored(&driver),
-        before,
-        "not even the time of the last change moves"
-    );
+    assert_eq!(stored(&driver), before, "not even the time of the last change moves");
 }
 
 #[test]
@@ -242,19 +161,8 @@ fn a_later_price_is_a_row_of_its_own() {
         reported(ReceiptStatus::Delivered, 6),
         Record::Receipt(Box::new(priced)),
     ]);
-    assert_eq!(
-        states(&rows),
-        [
-            State::Queued,
-            State::Accepted,
-            State::Delivered,
-            State::Delivered
-        ]
-    );
-    assert_eq!(
-        (rows[2].price_class.as_deref(), rows[2].is_final),
-        (None, true)
-    );
+    assert_eq!(states(&rows), [State::Queued, State::Accepted, State::Delivered, State::Delivered]);
+    assert_eq!((rows[2].price_class.as_deref(), rows[2].is_final), (None, true));
     assert_eq!(rows[3].price_class.as_deref(), Some("utility/regular"));
     assert_eq!(rows[3].supersedes, Some(3));
 }
@@ -262,10 +170,7 @@ fn a_later_price_is_a_row_of_its_own() {
 /// Two wamids are two messages at the customer: said in the row, whichever wins.
 #[test]
 fn a_second_wamid_is_a_duplicate_and_shown() {
-    let second = Receipt {
-        attempt: Some(2),
-        ..receipt(ReceiptStatus::Delivered, "w2", 30)
-    };
+    let second = Receipt { attempt: Some(2), ..receipt(ReceiptStatus::Delivered, "w2", 30) };
     let rows = rows(&[
         admitted(),
         dispatched(),
@@ -275,17 +180,9 @@ fn a_second_wamid_is_a_duplicate_and_shown() {
         reported(ReceiptStatus::Delivered, 40),
     ]);
     let (before, last) = (&rows[rows.len() - 2], rows.last().unwrap());
-    assert_eq!(
-        (before.state, before.detail.as_deref()),
-        (State::Delivered, None)
-    );
+    assert_eq!((before.state, before.detail.as_deref()), (State::Delivered, None));
     assert_eq!(last.state, State::Delivered);
-    assert!(
-        last.detail
-            .as_deref()
-            .unwrap()
-            .contains("2 messages at the provider")
-    );
+    assert!(last.detail.as_deref().unwrap().contains("2 messages at the provider"));
     assert_eq!(last.attempt, 2);
 }
 
@@ -314,14 +211,9 @@ fn every_row_continues_the_request_s_trace() {
     };
     let mut driver = driver();
     let mut check = |topic, record: Record, own: &str| {
-        let Produced {
-            outputs, traces, ..
-        } = driver.record_traced(topic, record, trace(own));
+        let Produced { outputs, traces, .. } = driver.record_traced(topic, record, trace(own));
         assert_eq!(traces, [trace("checkout")], "{own}");
-        assert_eq!(
-            outputs[0].correlation_id.as_ref().unwrap().as_str(),
-            "checkout"
-        );
+        assert_eq!(outputs[0].correlation_id.as_ref().unwrap().as_str(), "checkout");
     };
     check(topic::ADMITTED_TRANSACTIONAL, admitted(), "checkout");
     check(topic::ATTEMPTS, accepted(1, "w1", 4), "attempt");

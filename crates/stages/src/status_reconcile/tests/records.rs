@@ -46,36 +46,12 @@ fn impossible_records_are_dead_lettered_and_named() {
     let mut negative = receipt(ReceiptStatus::Sent, "w1", 5);
     negative.attempt = Some(-1);
     let cases = [
-        (
-            decided(Verdict::Defer, None),
-            "decision_invalid",
-            "next_at: ",
-        ),
-        (
-            Record::Decision(Box::new(lane)),
-            "decision_invalid",
-            "lane: ",
-        ),
-        (
-            attempted(1, AttemptEvent::Accepted, 3),
-            "attempt_invalid",
-            "wamid_hash: ",
-        ),
-        (
-            attempted(1, AttemptEvent::Held, 3),
-            "attempt_invalid",
-            "wamid_hash: ",
-        ),
-        (
-            attempted(-1, AttemptEvent::Submitting, 3),
-            "attempt_invalid",
-            "attempt: ",
-        ),
-        (
-            Record::Receipt(Box::new(negative)),
-            "receipt_invalid",
-            "attempt: ",
-        ),
+        (decided(Verdict::Defer, None), "decision_invalid", "next_at: "),
+        (Record::Decision(Box::new(lane)), "decision_invalid", "lane: "),
+        (attempted(1, AttemptEvent::Accepted, 3), "attempt_invalid", "wamid_hash: "),
+        (attempted(1, AttemptEvent::Held, 3), "attempt_invalid", "wamid_hash: "),
+        (attempted(-1, AttemptEvent::Submitting, 3), "attempt_invalid", "attempt: "),
+        (Record::Receipt(Box::new(negative)), "receipt_invalid", "attempt: "),
     ];
     for (record, code, field) in cases {
         let (found, detail) = dead(record);
@@ -102,10 +78,7 @@ fn a_refusal_without_a_code_keeps_its_class() {
         let rows = rows(&[admitted(), dispatched(), Record::Attempt(Box::new(attempt))]);
         let last = rows.last().unwrap();
         assert_eq!(last.state, State::Rejected);
-        assert_eq!(
-            (last.reason.as_deref(), last.error_code),
-            (Some(reason), error_code)
-        );
+        assert_eq!((last.reason.as_deref(), last.error_code), (Some(reason), error_code));
     }
 }
 
@@ -118,10 +91,7 @@ fn a_sparse_refusal_still_has_its_row() {
     let rows = rows(&[Record::Decision(Box::new(sparse))]);
     assert_eq!(rows[0].state, State::Refused);
     assert_eq!(rows[0].lane.as_deref(), Some("bulk"), "never up");
-    assert_eq!(
-        (&rows[0].template_name, &rows[0].template_language),
-        (&None, &None)
-    );
+    assert_eq!((&rows[0].template_name, &rows[0].template_language), (&None, &None));
 }
 
 #[test]
@@ -132,12 +102,7 @@ fn the_wamid_leaves_neither_through_rows_nor_through_the_store() {
     assert!(!format!("{rows:?}").contains("4915112345678"));
     let needle = b"4915112345678";
     let is_stored = |bytes: &[u8]| bytes.windows(needle.len()).any(|part| part == needle);
-    assert!(
-        !driver
-            .state()
-            .iter()
-            .any(|(key, value)| is_stored(key) || is_stored(value))
-    );
+    assert!(!driver.state().iter().any(|(key, value)| is_stored(key) || is_stored(value)));
 }
 
 #[test]
@@ -167,27 +132,14 @@ fn the_codec_reads_each_topic_and_writes_outcomes() {
     fn value<R: AvroRecord>(schemas: &Schemas, topic: &'static str, record: &R) -> Vec<u8> {
         schemas.encoder::<R>(topic).encode(record).unwrap()
     }
-    let Record::Admitted(message) = admitted() else {
-        unreachable!()
-    };
+    let Record::Admitted(message) = admitted() else { unreachable!() };
     let decision = decision(Verdict::Dispatch, None);
-    let Record::Attempt(attempt) = accepted(1, "w1", 4) else {
-        unreachable!()
-    };
+    let Record::Attempt(attempt) = accepted(1, "w1", 4) else { unreachable!() };
     let receipt = receipt(ReceiptStatus::Sent, "w1", 5);
     let cases = [
-        (
-            topic::ADMITTED_TRANSACTIONAL,
-            value(&schemas, topic::ADMITTED_TRANSACTIONAL, &*message),
-        ),
-        (
-            topic::ADMITTED_BULK,
-            value(&schemas, topic::ADMITTED_BULK, &*message),
-        ),
-        (
-            topic::DECISIONS,
-            value(&schemas, topic::DECISIONS, &decision),
-        ),
+        (topic::ADMITTED_TRANSACTIONAL, value(&schemas, topic::ADMITTED_TRANSACTIONAL, &*message)),
+        (topic::ADMITTED_BULK, value(&schemas, topic::ADMITTED_BULK, &*message)),
+        (topic::DECISIONS, value(&schemas, topic::DECISIONS, &decision)),
         (topic::ATTEMPTS, value(&schemas, topic::ATTEMPTS, &*attempt)),
         (topic::RECEIPTS, value(&schemas, topic::RECEIPTS, &receipt)),
     ];
@@ -205,36 +157,18 @@ fn the_codec_reads_each_topic_and_writes_outcomes() {
     }
     assert_eq!(declared.len(), cases.len());
     for topic in [topic::TENANTS, topic::TEMPLATES, topic::OUTCOMES] {
-        assert!(matches!(
-            codec.decode_global(&raw(topic, b"")),
-            Err(Undecoded::Reject(_))
-        ));
-        assert!(matches!(
-            codec.decode(&raw(topic, b"")),
-            Err(Undecoded::Reject(_))
-        ));
+        assert!(matches!(codec.decode_global(&raw(topic, b"")), Err(Undecoded::Reject(_))));
+        assert!(matches!(codec.decode(&raw(topic, b"")), Err(Undecoded::Reject(_))));
     }
 
     let outcome = rows(&[admitted(), dispatched(), accepted(1, "w1", 4)]).remove(2);
     let encoded = codec.encode(&outcome).unwrap();
-    assert_eq!(
-        (encoded.topic, encoded.key.as_str()),
-        (topic::OUTCOMES, "acme")
-    );
-    let read = schemas
-        .decoder::<Outcome>(topic::OUTCOMES)
-        .decode(Some(&encoded.value));
+    assert_eq!((encoded.topic, encoded.key.as_str()), (topic::OUTCOMES, "acme"));
+    let read = schemas.decoder::<Outcome>(topic::OUTCOMES).decode(Some(&encoded.value));
     assert_eq!(read, Ok(outcome));
 }
 
 fn raw<'r>(topic: &'r str, value: &'r [u8]) -> RawRecord<'r> {
     let key = Some(&b"acme"[..]);
-    RawRecord {
-        topic,
-        partition: 0,
-        offset: 0,
-        timestamp: NOW,
-        key,
-        value: Some(value),
-    }
+    RawRecord { topic, partition: 0, offset: 0, timestamp: NOW, key, value: Some(value) }
 }

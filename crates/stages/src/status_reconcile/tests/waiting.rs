@@ -15,11 +15,7 @@ fn rows_in<K: sendplane_stage_api::TableKey, V: sendplane_stage_api::TableValue>
     table: &Table<K, V>,
 ) -> usize {
     let prefix = table.store_prefix(&());
-    driver
-        .state()
-        .keys()
-        .filter(|key| key.starts_with(&prefix))
-        .count()
+    driver.state().keys().filter(|key| key.starts_with(&prefix)).count()
 }
 
 /// Nothing of any message is left: no rows, no timers.
@@ -31,32 +27,16 @@ fn is_empty(driver: &Driver<StatusReconcile>) -> bool {
 #[test]
 fn a_status_without_opaque_data_waits_for_its_wamid() {
     let mut driver = driver();
-    assert_eq!(
-        feed(&mut driver, &bare(ReceiptStatus::Delivered, "w1", 6)),
-        []
-    );
-    assert_eq!(
-        feed(&mut driver, &bare(ReceiptStatus::Delivered, "w1", 6)),
-        []
-    );
+    assert_eq!(feed(&mut driver, &bare(ReceiptStatus::Delivered, "w1", 6)), []);
+    assert_eq!(feed(&mut driver, &bare(ReceiptStatus::Delivered, "w1", 6)), []);
     assert_eq!(feed(&mut driver, &bare(ReceiptStatus::Sent, "w1", 5)), []);
-    assert_eq!(
-        feed(&mut driver, &bare(ReceiptStatus::Sent, "other", 5)),
-        []
-    );
-    assert_eq!(
-        (rows_in(&driver, &PARKED), rows_in(&driver, &MESSAGES)),
-        (2, 0)
-    );
+    assert_eq!(feed(&mut driver, &bare(ReceiptStatus::Sent, "other", 5)), []);
+    assert_eq!((rows_in(&driver, &PARKED), rows_in(&driver, &MESSAGES)), (2, 0));
     driver.restart();
     driver.advance_to(day(7));
     feed(&mut driver, &admitted());
     let rows = feed(&mut driver, &accepted(1, "w1", 4));
-    assert_eq!(
-        rows.len(),
-        1,
-        "acceptance and statuses are joined in one step"
-    );
+    assert_eq!(rows.len(), 1, "acceptance and statuses are joined in one step");
     assert_eq!((rows[0].state, rows[0].attempt), (State::Delivered, 1));
     assert_eq!(rows_in(&driver, &PARKED), 1, "the other wamid's stay");
     let later = feed(&mut driver, &bare(ReceiptStatus::Read, "w1", 9));
@@ -72,39 +52,26 @@ fn an_unclaimed_status_is_foreign_after_8_days() {
     assert_eq!(rows_in(&driver, &PARKED), 1);
     let timer = Input::Timer(Timer::Parked(hash("foreign")));
     let counted = counts(&driver, timer);
-    assert_eq!(
-        counted,
-        [("sendplane_foreign_statuses_total", "unclaimed", 2)]
-    );
+    assert_eq!(counted, [("sendplane_foreign_statuses_total", "unclaimed", 2)]);
     let produced = driver.advance_to(day(8));
     assert_eq!(produced.outputs, []);
     assert!(is_empty(&driver));
     // It is no longer joined to anything.
     feed(&mut driver, &admitted());
-    assert_eq!(
-        feed(&mut driver, &accepted(1, "foreign", 4))[0].state,
-        State::Accepted
-    );
+    assert_eq!(feed(&mut driver, &accepted(1, "foreign", 4))[0].state, State::Accepted);
 }
 
 #[test]
 fn an_authenticated_status_waits_for_its_message() {
     let mut driver = driver();
-    assert_eq!(
-        feed(&mut driver, &reported(ReceiptStatus::Delivered, 6)),
-        []
-    );
+    assert_eq!(feed(&mut driver, &reported(ReceiptStatus::Delivered, 6)), []);
     assert_eq!(rows_in(&driver, &MESSAGES), 1);
     driver.restart();
     let rows = feed(&mut driver, &admitted());
     assert_eq!(states(&rows), [State::Delivered]);
     assert_eq!((rows[0].sequence, rows[0].supersedes), (1, None));
     driver.advance_to(day(44));
-    assert_eq!(
-        rows_in(&driver, &MESSAGES),
-        1,
-        "the short wait was for an unknown message only"
-    );
+    assert_eq!(rows_in(&driver, &MESSAGES), 1, "the short wait was for an unknown message only");
 }
 
 #[test]
@@ -120,20 +87,10 @@ fn an_authenticated_status_that_nobody_claims_is_forgotten_after_8_days() {
 #[test]
 fn an_acceptance_without_any_status_ends_as_unknown() {
     for held in [false, true] {
-        let event = if held {
-            AttemptEvent::Held
-        } else {
-            AttemptEvent::Accepted
-        };
-        let answer = Attempt {
-            wamid_hash: Some(hash("w1")),
-            ..attempt(1, event, 4)
-        };
+        let event = if held { AttemptEvent::Held } else { AttemptEvent::Accepted };
+        let answer = Attempt { wamid_hash: Some(hash("w1")), ..attempt(1, event, 4) };
         let mut driver = driver();
-        feed_all(
-            &mut driver,
-            &[admitted(), dispatched(), Record::Attempt(Box::new(answer))],
-        );
+        feed_all(&mut driver, &[admitted(), dispatched(), Record::Attempt(Box::new(answer))]);
         driver.restart();
         assert_eq!(driver.advance_to(at(DAY_S - 1)).outputs, []);
         let rows = driver.advance_to(day(1)).outputs;
@@ -144,43 +101,27 @@ fn an_acceptance_without_any_status_ends_as_unknown() {
         assert_eq!(driver.advance_to(day(2)).outputs, [], "once");
 
         driver.restart();
-        let late = feed(
-            &mut driver,
-            &bare(ReceiptStatus::Delivered, "w1", 2 * DAY_S),
-        );
+        let late = feed(&mut driver, &bare(ReceiptStatus::Delivered, "w1", 2 * DAY_S));
         assert_eq!(states(&late), [State::Delivered]);
-        assert_eq!(
-            late[0].supersedes,
-            Some(rows[0].sequence),
-            "late evidence supersedes"
-        );
+        assert_eq!(late[0].supersedes, Some(rows[0].sequence), "late evidence supersedes");
     }
 }
 
 #[test]
 fn a_status_in_time_calls_the_deadline_off() {
     let mut driver = driver();
-    feed_all(
-        &mut driver,
-        &[admitted(), dispatched(), accepted(1, "w1", 4)],
-    );
+    feed_all(&mut driver, &[admitted(), dispatched(), accepted(1, "w1", 4)]);
     driver.advance_to(at(3_600));
     feed(&mut driver, &reported(ReceiptStatus::Delivered, 3_600));
     assert_eq!(driver.advance_to(day(40)).outputs, []);
-    assert_eq!(
-        facts(&driver).summary().unwrap().state,
-        MessageState::Delivered
-    );
+    assert_eq!(facts(&driver).summary().unwrap().state, MessageState::Delivered);
 }
 
 /// Sent and never delivered: Meta drops it at the end of its time to live, without a word.
 #[test]
 fn a_sent_message_has_a_later_deadline() {
     let mut driver = driver();
-    feed_all(
-        &mut driver,
-        &[admitted(), dispatched(), accepted(1, "w1", 4)],
-    );
+    feed_all(&mut driver, &[admitted(), dispatched(), accepted(1, "w1", 4)]);
     driver.advance_to(at(3_600));
     feed(&mut driver, &reported(ReceiptStatus::Sent, 3_600));
     assert_eq!(driver.advance_to(day(31)).outputs, []);
@@ -193,20 +134,11 @@ fn a_sent_message_has_a_later_deadline() {
 #[test]
 fn a_later_acceptance_has_its_own_deadline() {
     let mut driver = driver();
-    feed_all(
-        &mut driver,
-        &[admitted(), dispatched(), accepted(1, "w1", 4)],
-    );
-    assert_eq!(
-        states(&driver.advance_to(day(1)).outputs),
-        [State::OutcomeUnknown]
-    );
+    feed_all(&mut driver, &[admitted(), dispatched(), accepted(1, "w1", 4)]);
+    assert_eq!(states(&driver.advance_to(day(1)).outputs), [State::OutcomeUnknown]);
     let again = feed(&mut driver, &accepted(2, "w2", DAY_S + 5));
     assert_eq!(states(&again), [State::Accepted]);
-    assert_eq!(
-        states(&driver.advance_to(day(2)).outputs),
-        [State::OutcomeUnknown]
-    );
+    assert_eq!(states(&driver.advance_to(day(2)).outputs), [State::OutcomeUnknown]);
 }
 
 #[test]
@@ -222,19 +154,13 @@ fn settings_move_the_deadlines() {
     assert_eq!(doubt[0].next_at, Some(at(34)));
     feed(&mut driver, &accepted(1, "w1", 5));
     assert_eq!(driver.advance_to(at(59)).outputs, []);
-    assert_eq!(
-        states(&driver.advance_to(at(60)).outputs),
-        [State::OutcomeUnknown]
-    );
+    assert_eq!(states(&driver.advance_to(at(60)).outputs), [State::OutcomeUnknown]);
 }
 
 #[test]
 fn a_row_is_kept_45_days_after_its_last_change() {
     let mut driver = driver();
-    feed_all(
-        &mut driver,
-        &[admitted(), dispatched(), accepted(1, "w1", 4)],
-    );
+    feed_all(&mut driver, &[admitted(), dispatched(), accepted(1, "w1", 4)]);
     feed(&mut driver, &reported(ReceiptStatus::Delivered, 6));
     driver.advance_to(day(30));
     feed(&mut driver, &reported(ReceiptStatus::Read, 30 * DAY_S));
@@ -242,10 +168,7 @@ fn a_row_is_kept_45_days_after_its_last_change() {
     feed(&mut driver, &reported(ReceiptStatus::Read, 30 * DAY_S));
     driver.restart();
     assert_eq!(driver.advance_to(at(75 * DAY_S - 1)).outputs, []);
-    assert!(
-        stored(&driver).is_some(),
-        "the change of day 30 counts, its repetition does not"
-    );
+    assert!(stored(&driver).is_some(), "the change of day 30 counts, its repetition does not");
     assert_eq!(driver.advance_to(day(75)).outputs, []);
     assert!(is_empty(&driver), "row, wamid and timer are gone");
 }
@@ -265,11 +188,7 @@ fn changes_do_not_move_the_timer() {
     feed(&mut driver, &reported(ReceiptStatus::Delivered, 6));
     assert_eq!(driver.next_timer(), Some(day(1)));
     driver.advance_to(day(1));
-    assert_eq!(
-        driver.next_timer(),
-        Some(at(45 * DAY_S + 10)),
-        "set again when it fired"
-    );
+    assert_eq!(driver.next_timer(), Some(at(45 * DAY_S + 10)), "set again when it fired");
 }
 
 /// An admission that nobody ever judges stays until its row's time is over.
@@ -279,9 +198,5 @@ fn an_open_message_is_not_forgotten_early() {
     feed(&mut driver, &attempted(1, AttemptEvent::Submitting, 3));
     driver.advance_to(day(44));
     let rows = feed(&mut driver, &admitted());
-    assert_eq!(
-        states(&rows),
-        [State::Submitting],
-        "an attempt is proof that it is ours"
-    );
+    assert_eq!(states(&rows), [State::Submitting], "an attempt is proof that it is ours");
 }

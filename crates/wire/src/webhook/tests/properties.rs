@@ -34,10 +34,7 @@ fn rich_body() -> Value {
         ],
         "messages": [{"id": "w3", "from": "49", "type": "text", "timestamp": "1790000000"}],
     }));
-    let other = change(
-        "account_update",
-        json!({"event": "DISABLED_UPDATE", "ban_info": {}}),
-    );
+    let other = change("account_update", json!({"event": "DISABLED_UPDATE", "ban_info": {}}));
     let more = other["entry"][0].clone();
     body["entry"].as_array_mut().expect("entries").push(more);
     body
