@@ -104,11 +104,15 @@ fn counts_exactly_once_in_both_lanes_with_timers_effects_and_dead_letters() {
     send(topics.input, &keys[0], &[b'y'; 2_000]);
     send(topics.input, &keys[0], &[0xff, 0xfe]);
     send(topics.bulk, &keys[1], b"x");
+    send(topics.feedback, &keys[2], b"x");
     kafka::flush(&producer);
     let (runtime, health) = start_here("plain", config("a", state.path(), bootstrap));
-    let found = await_outputs(bootstrap, &topics, 6);
+    let found = await_outputs(bootstrap, &topics, 7);
     assert_eq!(found[&keys[0]], ["1", "2", "3", "effect", "timer"]);
-    assert_eq!(found[&keys[1]], ["1"]);
+    assert_eq!(
+        (&found[&keys[1]][..], &found[&keys[2]][..]),
+        (&["1".into()][..], &["1".into()][..])
+    );
     wait::until("ready", LIMIT, || health.is_ready().then_some(()));
     runtime.stop().expect("stops");
 
@@ -125,6 +129,13 @@ fn counts_exactly_once_in_both_lanes_with_timers_effects_and_dead_letters() {
     assert_eq!(large.header("__dlq.errors.partition").as_deref(), Some("1"));
     assert_eq!(large.header("__dlq.errors.offset").as_deref(), Some("6"));
     assert!(assert_verified("plain", state.path(), bootstrap) >= 5);
+
+    // Again, with all feedback read: work must not wait for more of it.
+    send(topics.input, &keys[2], b"x");
+    kafka::flush(&producer);
+    let (runtime, _) = start_here("plain", config("a", state.path(), bootstrap));
+    assert_eq!(await_outputs(bootstrap, &topics, 8)[&keys[2]], ["1", "2"]);
+    runtime.stop().expect("stops");
 }
 
 /// Two instances under load: one is killed with -9 again and again, once with its disk wiped; the

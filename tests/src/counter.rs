@@ -30,6 +30,8 @@ pub struct Topics {
     pub input: &'static str,
     /// Bulk input.
     pub bulk: &'static str,
+    /// Feedback input.
+    pub feedback: &'static str,
     /// Output.
     pub output: &'static str,
     /// Changelog.
@@ -46,6 +48,7 @@ impl Counter {
         let topics = Topics {
             input: leak(format!("{name}.in")),
             bulk: leak(format!("{name}.bulk")),
+            feedback: leak(format!("{name}.feedback")),
             output: leak(format!("{name}.out")),
             changelog: format!("sendplane.{name}.changelog"),
             dead_letters: format!("dlq.sendplane.{name}"),
@@ -54,6 +57,7 @@ impl Counter {
         let inputs: &'static [InputTopic] = Box::leak(Box::new([
             input(topics.input, InputClass::Transactional),
             input(topics.bulk, InputClass::Bulk),
+            input(topics.feedback, InputClass::Feedback),
         ]));
         (Self { name, inputs }, topics)
     }
@@ -67,7 +71,7 @@ impl Counter {
 impl Topics {
     /// Creates them all.
     pub fn create(&self, bootstrap: &str, partitions: i32) {
-        let plain = [self.input, self.bulk, self.output, self.dead_letters.as_str()];
+        let plain = [self.input, self.bulk, self.feedback, self.output, self.dead_letters.as_str()];
         crate::kafka::create_topics(bootstrap, &plain, partitions, &[]);
         let settings = [("cleanup.policy", "compact"), ("message.timestamp.type", "LogAppendTime")];
         crate::kafka::create_topics(bootstrap, &[&self.changelog], partitions, &settings);

@@ -328,15 +328,14 @@ impl Plane {
                  phone-number-id: \"{number}\"\n        waba-id: \"200000000000001\"\n        \
                  display-number: \"+15550001111\"\n        messages-per-second: {rate}\n"
             ));
-            for (name, category, format, variables) in [
-                ("order_confirmed", "utility", "positional", "[\"1\", \"2\"]"),
-                ("order_shipped", "utility", "named", "[order_id, carrier]"),
-                ("season_sale", "marketing", "positional", "[\"1\"]"),
+            for (name, category, variables) in [
+                ("order_confirmed", "utility", "2"),
+                ("order_shipped", "utility", "[order_id, carrier]"),
+                ("season_sale", "marketing", "1"),
             ] {
                 templates.push_str(&format!(
-                    "  - tenant: {tenant}\n    name: {name}\n    language: en_US\n    version: 1\n    \
-                     category: {category}\n    status: APPROVED\n    parameter-format: {format}\n    \
-                     body-variables: {variables}\n"
+                    "  - {{tenant: {tenant}, name: {name}, language: en_US, category: {category}, \
+                     variables: {variables}}}\n"
                 ));
             }
         }
@@ -371,7 +370,9 @@ impl Plane {
         self.write("ingest.toml", &format!("{common}{ingest}"));
         self.write("policy.toml", &common);
         self.write("send.toml", &format!("{common}{send}"));
-        self.write("status-reconcile.toml", &common);
+        let reconcile =
+            format!("[status-reconcile]\ndoubt-window-ms = {}\n", DOUBT_WINDOW.as_millis());
+        self.write("status-reconcile.toml", &format!("{common}{reconcile}"));
     }
 }
 

@@ -74,6 +74,8 @@ pub(crate) fn open_task<S: Stage>(
         );
     }
     let applied = store.get(&[0x00, 0x03]).map_err(|detail| Error::Store { partition, detail })?;
+    let mut marks = feedback_marks(clients, partition)?;
+    marks.retain(|(input, mark)| offsets[*input] < *mark);
     Ok(Task {
         partition,
         txn_seq: last.as_ref().map_or(0, |last| last.txn_seq),
@@ -90,7 +92,7 @@ pub(crate) fn open_task<S: Stage>(
         quarantined: BTreeMap::new(),
         running: Arc::default(),
         epoch,
-        feedback_marks: feedback_marks(clients, partition)?,
+        feedback_marks: marks,
         blocked_until: None,
         store,
     })

@@ -109,11 +109,15 @@ impl Lanes {
         Ok(())
     }
 
-    /// The next offset `input` will be read from in `partition`; passes control records too.
+    /// The next offset `input` will be read from in `partition`, past control records too. `None`
+    /// until something was read.
     pub fn position(&self, input: usize, partition: i32) -> Option<i64> {
         let input = &self.inputs[input];
         let (_, reader) = self.readers.iter().find(|(class, _)| *class == input.class)?;
-        reader.position().ok()?.find_partition(input.topic, partition)?.offset().to_raw()
+        let positions = reader.position().ok()?;
+        let raw = positions.find_partition(input.topic, partition)?.offset().to_raw()?;
+        // Offsets below zero are librdkafka's words for "not known".
+        (raw >= 0).then_some(raw)
     }
 
     fn poll(&self, reader: &BaseConsumer, timeout: Duration) -> Result<Option<Fetched>, Error> {

@@ -453,12 +453,11 @@ impl<S: Stage> StageThread<S> {
         for task in self.tasks.values_mut() {
             let lanes = &self.lanes;
             let partition = task.partition;
-            if !task.feedback_marks.is_empty() {
-                // The position passes control records, the queue must be empty as well.
-                task.feedback_marks.retain(|(input, mark)| {
-                    lanes.position(*input, partition).is_none_or(|position| position < *mark)
-                });
-            }
+            let offsets = &task.offsets;
+            task.feedback_marks.retain(|(input, mark)| {
+                let position = lanes.position(*input, partition).unwrap_or(offsets[*input]);
+                position < *mark
+            });
         }
         Ok(())
     }

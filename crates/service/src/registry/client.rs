@@ -143,8 +143,9 @@ fn unanswered(error: reqwest::Error) -> Fault {
 /// Only an answer with one of the registry's own codes says something about a schema; anything
 /// else, such as a proxy's 404, says that the registry was not reached.
 fn fault(error: SRCError) -> Fault {
-    let Some(answer) = error.source().and_then(|source| source.downcast_ref::<RawError>()) else {
-        return Fault::Unavailable(chain(&error));
+    let Some(source) = error.source() else { return Fault::Unavailable(error.error) };
+    let Some(answer) = source.downcast_ref::<RawError>() else {
+        return Fault::Unavailable(chain(source));
     };
     let RawError { error_code, message, .. } = answer;
     match error_code {

@@ -25,6 +25,7 @@ struct Inner {
 struct Fake {
     inner: Arc<Mutex<Inner>>,
     down: Arc<AtomicBool>,
+    refuses: Arc<AtomicBool>,
     asked: Arc<AtomicUsize>,
 }
 
@@ -149,8 +150,8 @@ fn start() -> (Fake, String, tokio::runtime::Runtime) {
         .route("/subjects/{subject}/versions/{version}", get(version))
         .route(
             "/compatibility/subjects/{subject}/versions",
-            axum::routing::post(|body: String| async move {
-                Json(json!({ "is_compatible": !body.contains("Incompatible") }))
+            axum::routing::post(|State(fake): State<Fake>| async move {
+                Json(json!({ "is_compatible": !fake.refuses.load(Ordering::Relaxed) }))
             }),
         )
         .route("/config/{subject}", get(level).put(set_level))
@@ -311,4 +312,7 @@ fn a_check_sees_other_levels_and_other_schemas() {
     assert_eq!(check(subject), Standing::OtherLevel("NONE".into()));
     level(subject.compatibility.as_str());
     assert_eq!(check(subject), Standing::Compatible);
+    fake.refuses.store(true, Ordering::Relaxed);
+    assert_eq!(check(subject), Standing::Incompatible);
+    assert!(!Standing::Incompatible.is_acceptable() && Standing::Compatible.is_acceptable());
 }
