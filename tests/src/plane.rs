@@ -173,22 +173,34 @@ impl Plane {
 
     /// The newest rows of `tenant` once `count` messages are final.
     pub fn await_final(&self, tenant: &str, count: usize) -> BTreeMap<(String, String), Value> {
-        let mut last = Vec::new();
-        let deadline = wait::now() + LIMIT * 2;
-        loop {
-            let rows = self.outcomes(tenant);
+        self.await_rows(tenant, |rows| {
             let open: Vec<String> = rows
                 .values()
                 .filter(|row| row["is_final"] != true)
+                .take(10)
                 .map(|row| format!("{} {}", row["message_id"], row["state"]))
                 .collect();
             if rows.len() >= count && open.is_empty() {
-                return rows;
+                Ok(())
+            } else {
+                Err(format!("{} of {count} messages, still open: {open:?}", rows.len()))
             }
-            if wait::now() > deadline {
-                panic!("{} of {count} messages, still open: {last:?}", rows.len());
+        })
+    }
+
+    /// The newest rows of `tenant` once `check` is content; it says what is missing.
+    pub fn await_rows(
+        &self,
+        tenant: &str,
+        check: impl Fn(&BTreeMap<(String, String), Value>) -> Result<(), String>,
+    ) -> BTreeMap<(String, String), Value> {
+        let deadline = wait::now() + LIMIT * 2;
+        loop {
+            let rows = self.outcomes(tenant);
+            match check(&rows) {
+                Ok(()) => return rows,
+                Err(missing) => assert!(wait::now() < deadline, "{tenant}: {missing}"),
             }
-            last = open.into_iter().take(10).collect();
             std::thread::sleep(Duration::from_millis(500));
         }
     }
