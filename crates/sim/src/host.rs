@@ -10,7 +10,9 @@ use sendplane_domain::time::Timestamp;
 use sendplane_domain::trace::TraceContext;
 use sendplane_stage_api::commit::{COMMIT_KEY, CommitRecord, Fold};
 use sendplane_stage_api::cycle::CycleTime;
-use sendplane_stage_api::{Codec, Cycle, Input, RawRecord, RecordMeta, Stage, Undecoded};
+use sendplane_stage_api::{
+    Codec, Cycle, Encoded, Input, RawRecord, RecordMeta, Stage, Transition, Undecoded,
+};
 
 use crate::log::{Entry, Log, Refused, Session};
 
@@ -161,9 +163,29 @@ impl<'a, S: Stage> Host<'a, S> {
         limit: usize,
         crash: Option<CrashPoint>,
     ) -> Result<bool, Ended> {
-        let now = wall.max(self.last_now);
+        let die = Death(crash);
+        let Some(applied) = self.apply(log, wall, limit) else { return Ok(false) };
+        die.at(CrashPoint::BeforeBegin)?;
+        let (commit, next_offset) = self.commit(log, wall, &applied, die)?;
+        die.at(CrashPoint::EndTxnAnswerLost)?;
+        die.at(CrashPoint::BeforeStore)?;
+        let Applied { transition, offsets, dead } = applied;
+        let mut writes: Vec<_> = transition.writes.into_iter().collect();
+        writes.push((COMMIT_KEY.to_vec(), Some(commit.encode())));
+        self.disk.write(writes, next_offset);
+        (self.txn_seq, self.last_now, self.offsets) = (commit.txn_seq, commit.now, offsets);
+        (self.timer_floor, self.fresh) = (transition.timer_floor, false);
+        self.dead.extend(dead);
+        die.at(CrashPoint::BeforeEffects)?;
+        self.effects.extend(transition.effects.into_iter().map(|performed| performed.effect));
+        die.at(CrashPoint::AfterEffects)?;
+        Ok(true)
+    }
+
+    /// Inputs to an overlay. `None`: there were none.
+    fn apply(&self, log: &Log, wall: Timestamp, limit: usize) -> Option<Applied<S>> {
         let time = CycleTime {
-            now,
+            now: wall.max(self.last_now),
             partition: self.partition,
             partitions: self.partitions,
             timer_floor: self.timer_floor,
@@ -178,83 +200,84 @@ impl<'a, S: Stage> Host<'a, S> {
             for (offset, entry) in records.into_iter().take(limit.saturating_sub(inputs)) {
                 offsets[index] = offset + 1;
                 inputs += 1;
-                dead.extend(take_record(
-                    self.codec,
-                    &mut cycle,
-                    input.topic,
-                    self.partition,
-                    offset,
-                    &entry,
-                ));
+                let at = (input.topic, self.partition, offset);
+                dead.extend(take_record(self.codec, &mut cycle, at, &entry));
             }
-        }
-        if inputs == 0 && !self.fresh {
-            return Ok(false);
         }
         let transition = cycle.finish().expect("a map can always be read");
-        let die = |point: CrashPoint| {
-            if crash == Some(point) { Err(Ended::Crashed(point)) } else { Ok(()) }
-        };
+        (inputs > 0 || self.fresh).then_some(Applied { transition, offsets, dead })
+    }
 
-        die(CrashPoint::BeforeBegin)?;
-        let transaction = log.begin(&self.session).map_err(Ended::Refused)?;
-        let half = transition.outputs.len() / 2;
+    /// One transaction: outputs, changelog, commit record, offsets, EndTxn. Returns the commit
+    /// record and the changelog offset after it.
+    fn commit(
+        &self,
+        log: &mut Log,
+        wall: Timestamp,
+        applied: &Applied<S>,
+        die: Death,
+    ) -> Result<(CommitRecord, i64), Ended> {
+        let Applied { transition, offsets, .. } = applied;
+        let refused = Ended::Refused;
+        let transaction = log.begin(&self.session).map_err(refused)?;
         for (number, (output, _)) in transition.outputs.iter().enumerate() {
-            if number == half {
-                die(CrashPoint::AmongOutputs)?;
+            if number == transition.outputs.len() / 2 {
+                die.at(CrashPoint::AmongOutputs)?;
             }
-            let encoded = self.codec.encode(output).expect("outputs can be encoded");
-            let to = partition_of(encoded.partition_key.as_bytes(), self.partitions);
-            let entry = Entry {
-                key: encoded.key.into_bytes(),
-                value: Some(encoded.value),
-                timestamp: wall,
-            };
-            log.produce(transaction, encoded.topic, to, entry).map_err(Ended::Refused)?;
+            let Encoded { topic, key, partition_key, value, .. } =
+                self.codec.encode(output).expect("outputs can be encoded");
+            let to = partition_of(partition_key.as_bytes(), self.partitions);
+            let entry = Entry { key: key.into_bytes(), value: Some(value), timestamp: wall };
+            log.produce(transaction, topic, to, entry).map_err(refused)?;
         }
-        die(CrashPoint::AmongOutputs)?;
+        die.at(CrashPoint::AmongOutputs)?;
         let changelog = changelog_of(self.stage);
-        let half = transition.writes.len() / 2;
         for (number, (key, value)) in transition.writes.iter().enumerate() {
-            if number == half {
-                die(CrashPoint::AmongChangelog)?;
+            if number == transition.writes.len() / 2 {
+                die.at(CrashPoint::AmongChangelog)?;
             }
             let entry = Entry { key: key.clone(), value: value.clone(), timestamp: wall };
-            log.produce(transaction, &changelog, self.partition, entry).map_err(Ended::Refused)?;
+            log.produce(transaction, &changelog, self.partition, entry).map_err(refused)?;
         }
-        die(CrashPoint::AmongChangelog)?;
+        die.at(CrashPoint::AmongChangelog)?;
         let topics = self.stage.inputs().iter().map(|input| input.topic.to_owned());
         let commit = CommitRecord {
             txn_seq: self.txn_seq + 1,
             inputs: topics.clone().zip(offsets.iter().copied()).collect(),
             records: transition.writes.len() as u32,
-            now,
+            now: transition.now,
             partitions: self.partitions,
         };
-        let entry =
-            Entry { key: COMMIT_KEY.to_vec(), value: Some(commit.encode()), timestamp: wall };
-        let at =
-            log.produce(transaction, &changelog, self.partition, entry).map_err(Ended::Refused)?;
-        die(CrashPoint::BeforeOffsets)?;
+        let value = Some(commit.encode());
+        let entry = Entry { key: COMMIT_KEY.to_vec(), value, timestamp: wall };
+        let at = log.produce(transaction, &changelog, self.partition, entry).map_err(refused)?;
+        die.at(CrashPoint::BeforeOffsets)?;
+        let sequence = commit.txn_seq.to_string();
         let group = topics
-            .zip(&offsets)
-            .map(|(topic, offset)| ((topic, self.partition), (*offset, commit.txn_seq.to_string())))
+            .zip(offsets)
+            .map(|(topic, offset)| ((topic, self.partition), (*offset, sequence.clone())))
             .collect();
-        log.send_offsets(transaction, self.generation, group).map_err(Ended::Refused)?;
-        die(CrashPoint::BeforeEndTxn)?;
-        log.commit(transaction).map_err(Ended::Refused)?;
-        die(CrashPoint::EndTxnAnswerLost)?;
-        die(CrashPoint::BeforeStore)?;
-        let mut writes: Vec<_> = transition.writes.into_iter().collect();
-        writes.push((COMMIT_KEY.to_vec(), Some(commit.encode())));
-        self.disk.write(writes, at + 1);
-        (self.txn_seq, self.last_now, self.offsets) = (commit.txn_seq, now, offsets);
-        (self.timer_floor, self.fresh) = (transition.timer_floor, false);
-        self.dead.extend(dead);
-        die(CrashPoint::BeforeEffects)?;
-        self.effects.extend(transition.effects.into_iter().map(|performed| performed.effect));
-        die(CrashPoint::AfterEffects)?;
-        Ok(true)
+        log.send_offsets(transaction, self.generation, group).map_err(refused)?;
+        die.at(CrashPoint::BeforeEndTxn)?;
+        log.commit(transaction).map_err(refused)?;
+        Ok((commit, at + 1))
+    }
+}
+
+/// Inputs that were applied, not yet committed.
+struct Applied<S: Stage> {
+    transition: Transition<S>,
+    offsets: Vec<i64>,
+    dead: Vec<&'static str>,
+}
+
+/// Where this cycle's process dies, if it does.
+#[derive(Clone, Copy)]
+struct Death(Option<CrashPoint>);
+
+impl Death {
+    fn at(self, point: CrashPoint) -> Result<(), Ended> {
+        if self.0 == Some(point) { Err(Ended::Crashed(point)) } else { Ok(()) }
     }
 }
 
@@ -298,9 +321,7 @@ fn decode_commit(bytes: &[u8]) -> CommitRecord {
 fn take_record<S: Stage>(
     codec: &dyn Codec<S>,
     cycle: &mut Cycle<'_, S>,
-    topic: &'static str,
-    partition: i32,
-    offset: i64,
+    (topic, partition, offset): (&'static str, i32, i64),
     entry: &Entry,
 ) -> Option<&'static str> {
     let raw = RawRecord {
