@@ -20,7 +20,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: say-first-build deps ## Start everything and show a campaign on its way
+demo: say-first-build deps ## Start everything, send one message of each kind and show what became of it
 	$(ENV) && deploy/demo/run
 
 .PHONY: say-first-build
@@ -30,7 +30,7 @@ say-first-build:
 
 .PHONY: test
 test: deps ## Run all tests, on a real Kafka of their own
-	$(ENV) && cargo test --workspace --locked
+	$(ENV) && cargo build --workspace --bins --locked && cargo test --workspace --locked
 
 .PHONY: sim
 sim: install ## Run the simulator's tests

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -13,11 +14,15 @@ use crate::worker::{SESSION, config, spawn, start_here};
 const PARTITIONS: i32 = 4;
 const LIMIT: Duration = Duration::from_secs(90);
 
-fn prepared(name: &str) -> (&'static str, Topics) {
+/// Topics of a test's own, and its turn: timings of frozen and killed processes want the machine
+/// for themselves.
+fn prepared(name: &str) -> (&'static str, Topics, MutexGuard<'static, ()>) {
+    static TURN: Mutex<()> = Mutex::new(());
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let bootstrap = stack::shared().bootstrap.as_str();
     let (_, topics) = Counter::named(name);
     topics.create(bootstrap, PARTITIONS);
-    (bootstrap, topics)
+    (bootstrap, topics, turn)
 }
 
 fn outputs(bootstrap: &str, topics: &Topics) -> BTreeMap<String, Vec<String>> {
@@ -93,7 +98,7 @@ fn stop_worker(state: &Path, mut process: sendplane_tests::process::Process) {
 
 #[test]
 fn counts_exactly_once_in_both_lanes_with_timers_effects_and_dead_letters() {
-    let (bootstrap, topics) = prepared("plain");
+    let (bootstrap, topics, _turn) = prepared("plain");
     let state = tempfile::tempdir().expect("temp dir");
     let keys = keys_of(1, PARTITIONS as u32, 3);
     let producer = kafka::producer(bootstrap);
@@ -142,7 +147,7 @@ fn counts_exactly_once_in_both_lanes_with_timers_effects_and_dead_letters() {
 /// other is frozen past its session, loses its partitions, and wakes.
 #[test]
 fn survives_kill_wipe_and_zombie() {
-    let (bootstrap, topics) = prepared("chaos");
+    let (bootstrap, topics, _turn) = prepared("chaos");
     let (first, second) =
         (tempfile::tempdir().expect("temp dir"), tempfile::tempdir().expect("temp dir"));
     let mut a = Some(spawn("chaos", "a", first.path()));
@@ -189,7 +194,7 @@ fn survives_kill_wipe_and_zombie() {
 /// last stable offset hides that data. Whoever restores only up to it loses updates.
 #[test]
 fn restores_what_an_open_transaction_of_a_zombie_hides() {
-    let (bootstrap, topics) = prepared("zombie");
+    let (bootstrap, topics, _turn) = prepared("zombie");
     let state = tempfile::tempdir().expect("temp dir");
     let key = keys_of(2, PARTITIONS as u32, 1).remove(0);
     let producer = kafka::producer(bootstrap);
@@ -242,7 +247,7 @@ fn restores_what_an_open_transaction_of_a_zombie_hides() {
 /// A panic names its record and stops; listed in `quarantine` the record is dead-lettered.
 #[test]
 fn a_panic_stops_and_quarantine_releases() {
-    let (bootstrap, topics) = prepared("panic");
+    let (bootstrap, topics, _turn) = prepared("panic");
     let state = tempfile::tempdir().expect("temp dir");
     let key = keys_of(0, PARTITIONS as u32, 1).remove(0);
     let producer = kafka::producer(bootstrap);
@@ -271,7 +276,7 @@ fn a_panic_stops_and_quarantine_releases() {
 /// counted twice. Usually it is the older one; a producer it happened to renew may turn that round.
 #[test]
 fn two_processes_with_one_instance_id_do_not_live_together() {
-    let (bootstrap, topics) = prepared("twins");
+    let (bootstrap, topics, _turn) = prepared("twins");
     let (first, second) =
         (tempfile::tempdir().expect("temp dir"), tempfile::tempdir().expect("temp dir"));
     let producer = kafka::producer(bootstrap);
