@@ -1,8 +1,9 @@
 //! Runs a stage on Kafka: exactly-once transactions, RocksDB state, timers, effects.
 //!
 //! Shaped like Kafka Streams: an OS thread owns its consumers, one transactional producer and its
-//! tasks, one per partition. Reading order: [`runtime`] (start and stop), [`thread`] (the loop),
-//! [`assignment`] (taking over and giving up partitions), [`restore`], [`transaction`], [`store`].
+//! tasks, one per partition. Reading order: `runtime` (start and stop), `thread` (the loop),
+//! `membership` and `assignment` (taking partitions over and giving them up), `restore`, `batch`
+//! (inputs to a draft), `committing` (a draft to a transaction), `transaction`, `store`.
 //!
 //! **Architecture invariant:** this crate alone uses rdkafka and rocksdb. Nothing of either shows
 //! in its interface.
@@ -14,6 +15,7 @@ pub mod assignment;
 mod batch;
 mod client;
 mod clock;
+mod committing;
 pub mod config;
 mod dead_letter;
 pub mod effect;
@@ -21,6 +23,7 @@ pub mod error;
 pub mod globals;
 pub mod health;
 mod lanes;
+mod membership;
 pub mod restore;
 pub mod runtime;
 pub mod store;

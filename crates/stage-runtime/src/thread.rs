@@ -13,26 +13,22 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use sendplane_domain::limits::CLOCK_SKEW_MAX;
 use sendplane_domain::time::Timestamp;
-use sendplane_stage_api::commit::{COMMIT_KEY, CommitRecord};
-use sendplane_stage_api::{Codec, InputClass, Performed, Stage};
+use sendplane_stage_api::{Codec, InputClass, Stage};
 
-use crate::assignment;
 use crate::batch::{self, Budget, Draft, Hold, Surroundings, Turn};
-use crate::client::{self, CommitDelivery, MemberContext, Rebalance};
+use crate::client::{self, MemberContext};
 use crate::clock::{self, Deadline, SkewGauge, monotonic};
 use crate::config::{Names, RuntimeConfig};
-use crate::dead_letter;
-use crate::effect::{Arrived, EffectSink, Effects, Running, Started};
+use crate::effect::{Arrived, Effects};
 use crate::error::{Error, Recovery};
 use crate::globals::GlobalTables;
 use crate::health::Health;
 use crate::lanes::Lanes;
-use crate::restore::{self, Clients};
 use crate::store::Stores;
 use crate::task::Task;
-use crate::transaction::{CommitTimes, Outgoing, TransactionalProducer};
+use crate::transaction::TransactionalProducer;
 
 /// Records of one class kept between fetching and applying; beyond it no more are fetched.
 const QUEUED_MAX: usize = 2_000;
@@ -60,28 +56,28 @@ pub(crate) struct Shared<S: Stage> {
 }
 
 pub(crate) struct StageThread<S: Stage> {
-    shared: Arc<Shared<S>>,
-    index: usize,
-    member: BaseConsumer<MemberContext>,
-    probe: BaseConsumer,
-    lanes: Lanes,
-    producer: Option<TransactionalProducer>,
-    tasks: BTreeMap<i32, Task<S>>,
-    results: mpsc::Receiver<Arrived<S>>,
-    results_sender: mpsc::Sender<Arrived<S>>,
-    epoch: u64,
-    skew: SkewGauge,
-    skew_probe: Deadline,
-    began: std::time::Instant,
-    last_progress: std::time::Instant,
-    failures: u32,
-    turns: usize,
+    pub(crate) shared: Arc<Shared<S>>,
+    pub(crate) index: usize,
+    pub(crate) member: BaseConsumer<MemberContext>,
+    pub(crate) probe: BaseConsumer,
+    pub(crate) lanes: Lanes,
+    pub(crate) producer: Option<TransactionalProducer>,
+    pub(crate) tasks: BTreeMap<i32, Task<S>>,
+    pub(crate) results: mpsc::Receiver<Arrived<S>>,
+    pub(crate) results_sender: mpsc::Sender<Arrived<S>>,
+    pub(crate) epoch: u64,
+    pub(crate) skew: SkewGauge,
+    pub(crate) skew_probe: Deadline,
+    pub(crate) began: std::time::Instant,
+    pub(crate) last_progress: std::time::Instant,
+    pub(crate) failures: u32,
+    pub(crate) turns: usize,
     /// Partitions the group has given us, restored or not.
-    owned: BTreeSet<i32>,
+    pub(crate) owned: BTreeSet<i32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
+pub(crate) enum Mode {
     /// Everything.
     Normal,
     /// Only results of running effects; nothing new is started.
@@ -152,156 +148,13 @@ impl<S: Stage> StageThread<S> {
         Ok(())
     }
 
-    fn stopping(&self) -> bool {
+    pub(crate) fn stopping(&self) -> bool {
         self.shared.stop.load(Ordering::Relaxed)
     }
 
-    fn obstacle(&self, subject: &str) -> String {
+    pub(crate) fn obstacle(&self, subject: &str) -> String {
         format!("{}-{}-{subject}", self.shared.names.stage, self.index)
     }
-
-    // ---- membership ----------------------------------------------------------------------------
-
-    fn answer_rebalances(&mut self) -> Result<(), Error> {
-        assignment::serve(&self.member);
-        for rebalance in self.member.context().take() {
-            match rebalance {
-                Rebalance::Assigned(assigned) => self.on_assigned(&assigned)?,
-                Rebalance::Revoked => self.on_revoked()?,
-            }
-        }
-        Ok(())
-    }
-
-    fn on_assigned(&mut self, assigned: &[(String, i32)]) -> Result<(), Error> {
-        metrics::counter!("sendplane_rebalances_total", "stage" => self.shared.names.stage)
-            .increment(1);
-        let partitions = assignment::tasks_of(assigned, self.shared.stage.inputs())?;
-        tracing::info!(stage = self.shared.names.stage, ?partitions, "assigned");
-        assignment::accept(&self.member)?;
-        self.epoch += 1;
-        self.owned = partitions;
-        self.shared.health.clear(&self.obstacle("assignment"));
-        self.restore_owned()
-    }
-
-    fn on_revoked(&mut self) -> Result<(), Error> {
-        let lost = self.member.assignment_lost();
-        tracing::info!(stage = self.shared.names.stage, lost, "revoked");
-        if lost {
-            // Somebody else may own them already: whatever is uncommitted is theirs to redo.
-            self.producer = None;
-        } else {
-            self.drain();
-        }
-        self.tasks.clear();
-        self.owned.clear();
-        self.shared.health.obstruct(self.obstacle("assignment"), "waiting for partitions");
-        self.lanes.assign(&[])?;
-        assignment::release(&self.member)
-    }
-
-    /// Waits for running effects, commits their results, starts nothing new.
-    fn drain(&mut self) {
-        let deadline = Deadline::after(self.shared.config.settle_max);
-        loop {
-            let running: usize = self.tasks.values().map(Task::running_effects).sum();
-            match self.cycle(Mode::Draining) {
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::warn!(%error, "could not commit while draining; the next owner redoes it");
-                    self.producer = None;
-                    return;
-                }
-            }
-            if running == 0 || deadline.passed() {
-                if running > 0 {
-                    tracing::warn!(running, "effects outlast the drain limit; they are in doubt");
-                }
-                return;
-            }
-            assignment::serve(&self.member);
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    /// Restores every owned partition: from an empty disk the whole changelog, from a kept one its
-    /// tail. Effects that run go on; their results stay valid as long as the ownership lasts.
-    fn restore_owned(&mut self) -> Result<(), Error> {
-        let mut kept: BTreeMap<i32, Kept<S>> = BTreeMap::new();
-        let mut stores = Vec::new();
-        let mut tasks = std::mem::take(&mut self.tasks);
-        for partition in &self.owned {
-            let store = match tasks.remove(partition) {
-                Some(task) => {
-                    kept.insert(*partition, (task.results, task.running));
-                    task.store
-                }
-                None => self.shared.stores.open(*partition)?,
-            };
-            stores.push((*partition, store));
-        }
-        drop(tasks);
-        self.restore_into_tasks(stores)?;
-        for (partition, (results, running)) in kept {
-            if let Some(task) = self.tasks.get_mut(&partition) {
-                (task.results, task.running) = (results, running);
-            }
-        }
-        Ok(())
-    }
-
-    fn restore_into_tasks(&mut self, stores: Vec<(i32, crate::store::Store)>) -> Result<(), Error> {
-        let shared = self.shared.clone();
-        let obstacle = self.obstacle("restore");
-        shared.health.obstruct(obstacle.clone(), format!("restoring {} tasks", stores.len()));
-        let started = monotonic();
-        let member = &self.member;
-        let clients = Clients {
-            config: &shared.config,
-            names: &shared.names,
-            member,
-            probe: &self.probe,
-            inputs: shared.stage.inputs(),
-            partitions: shared.partitions,
-        };
-        let restored = restore::restore(&clients, stores, &mut || {
-            assignment::serve(member);
-            // A revocation while we restore makes the restore pointless.
-            !member.context().pending_revocation() && !shared.stop.load(Ordering::Relaxed)
-        })?;
-        let Some(restored) = restored else {
-            tracing::info!("restore was interrupted");
-            return Ok(());
-        };
-        for one in restored {
-            tracing::info!(
-                partition = one.partition,
-                txn_seq = one.last.as_ref().map_or(0, |last| last.txn_seq),
-                "restored"
-            );
-            let task = assignment::open_task(&clients, one, self.epoch)?;
-            self.tasks.insert(task.partition, task);
-        }
-        metrics::histogram!("sendplane_restore_seconds", "stage" => shared.names.stage)
-            .record((monotonic() - started).as_secs_f64());
-        shared.health.clear(&obstacle);
-        self.read_from_offsets()
-    }
-
-    /// Points the readers at the tasks' offsets and forgets what was fetched beyond them.
-    fn read_from_offsets(&mut self) -> Result<(), Error> {
-        let mut positions = Vec::new();
-        for task in self.tasks.values_mut() {
-            task.queues.clear();
-            for (input, offset) in task.offsets.iter().enumerate() {
-                positions.push((input, task.partition, *offset));
-            }
-        }
-        self.lanes.assign(&positions)
-    }
-
-    // ---- failures ------------------------------------------------------------------------------
 
     fn recover(&mut self, error: Error) -> Result<(), Error> {
         let mut error = error;
@@ -347,7 +200,7 @@ impl<S: Stage> StageThread<S> {
         self.restore_owned()
     }
 
-    fn renew_producer(&mut self) -> Result<(), Error> {
+    pub(crate) fn renew_producer(&mut self) -> Result<(), Error> {
         self.producer = None;
         let config = &self.shared.config;
         let id = self.shared.names.transactional_id(&config.instance_id, self.index);
@@ -396,10 +249,8 @@ impl<S: Stage> StageThread<S> {
         let _ = self.member.unassign();
     }
 
-    // ---- the cycle -----------------------------------------------------------------------------
-
     /// One group commit. False when there was nothing to do.
-    fn cycle(&mut self, mode: Mode) -> Result<bool, Error> {
+    pub(crate) fn cycle(&mut self, mode: Mode) -> Result<bool, Error> {
         if self.tasks.is_empty() {
             return Ok(false);
         }
@@ -465,7 +316,8 @@ impl<S: Stage> StageThread<S> {
     fn take_turns(&mut self, mode: Mode) -> Result<Vec<Draft<S>>, Error> {
         let shared = self.shared.clone();
         let view = shared.globals.view();
-        let skewed = self.skew.excess();
+        let wall = clock::wall();
+        let skewed = self.clock_skew(wall);
         self.report_skew(skewed);
         let measure = skewed.is_some() && self.skew_probe.passed();
         if measure {
@@ -476,7 +328,7 @@ impl<S: Stage> StageThread<S> {
             codec: &*shared.codec,
             quarantine: &shared.config.quarantine,
             view: &view,
-            wall: clock::wall(),
+            wall,
             partitions: shared.partitions,
             may_perform: mode == Mode::Normal && skewed.is_none(),
             take_records: mode == Mode::Normal && skewed.is_none(),
@@ -527,13 +379,20 @@ impl<S: Stage> StageThread<S> {
         order
     }
 
+    /// How far our clock is off, if too far to grant anything: from the broker's, or behind what an
+    /// earlier owner has already committed.
+    fn clock_skew(&self, wall: Timestamp) -> Option<Duration> {
+        let behind = self.tasks.values().map(|task| task.last_now.since(wall)).max();
+        self.skew.excess().or(behind.filter(|behind| *behind > CLOCK_SKEW_MAX))
+    }
+
     fn report_skew(&self, skewed: Option<Duration>) {
         let obstacle = self.obstacle("clock");
         match skewed {
-            Some(skew) => self.shared.health.obstruct(
-                obstacle,
-                format!("the clock differs from the broker's by {} ms", skew.as_millis()),
-            ),
+            Some(skew) => self
+                .shared
+                .health
+                .obstruct(obstacle, format!("the clock is off by {} ms", skew.as_millis())),
             None => self.shared.health.clear(&obstacle),
         }
     }
@@ -551,206 +410,5 @@ impl<S: Stage> StageThread<S> {
         } else {
             self.shared.health.obstruct("global-tables-lag", "their end cannot be reached");
         }
-    }
-
-    fn commit(&mut self, drafts: Vec<Draft<S>>, started: std::time::Instant) -> Result<(), Error> {
-        if let Some(producer) = &mut self.producer
-            && let Some(reason) = producer.suspect()
-        {
-            metrics::counter!("sendplane_producers_recycled_total",
-                "stage" => self.shared.names.stage, "reason" => reason)
-            .increment(1);
-            self.producer = None;
-        }
-        if self.producer.is_none() {
-            self.renew_producer()?;
-        }
-        let _watched = self.shared.watchdog.arm();
-        let before = clock::wall();
-        self.began = monotonic();
-        let records = self.produce(&drafts)?;
-        let offsets = self.offsets(&drafts)?;
-        let group = self.member.group_metadata().ok_or_else(|| {
-            Error::Unsafe("the consumer has no group metadata: group.id is missing".into())
-        })?;
-        let producer = self.producer.as_mut().expect("created above");
-        let (times, deliveries) = producer.commit(&offsets, &group)?;
-        let committed_at = monotonic();
-        self.observe_commit(&drafts, times, committed_at - started);
-        self.apply(drafts, &records, &deliveries, before, committed_at)
-    }
-
-    /// Produces outputs, dead letters, changelog and commit records. Returns the commit records.
-    fn produce(&mut self, drafts: &[Draft<S>]) -> Result<Vec<CommitRecord>, Error> {
-        let shared = &self.shared;
-        let producer = self.producer.as_ref().expect("a commit begins with a producer");
-        producer.begin()?;
-        let topics = || shared.stage.inputs().iter().map(|input| input.topic);
-        let mut commits = Vec::new();
-        for (number, draft) in drafts.iter().enumerate() {
-            let task = &self.tasks[&draft.partition];
-            for (encoded, trace) in &draft.outputs {
-                let partition = sendplane_domain::shard::partition_of(
-                    encoded.partition_key.as_bytes(),
-                    shared.partitions,
-                );
-                let mut headers = batch::trace_headers(trace);
-                headers.extend(
-                    encoded
-                        .headers
-                        .iter()
-                        .map(|(name, value)| (name.clone(), Some(value.clone().into_bytes()))),
-                );
-                producer.send(&Outgoing {
-                    topic: encoded.topic,
-                    partition,
-                    key: Some(encoded.key.as_bytes()),
-                    value: Some(&encoded.value),
-                    headers: &headers,
-                    timestamp: None,
-                    commit_of: 0,
-                })?;
-            }
-            for dead in &draft.dead {
-                let topic = shared.stage.inputs()[dead.record.input].topic;
-                producer.send(&Outgoing {
-                    topic: &shared.names.dead_letters,
-                    partition: draft.partition,
-                    key: dead.record.key.as_deref(),
-                    value: dead.record.value.as_deref(),
-                    headers: &dead_letter::headers(&dead.record, topic, &dead.fault, &shared.names),
-                    timestamp: Some(dead.record.timestamp.as_millis()),
-                    commit_of: 0,
-                })?;
-            }
-            for (key, value) in &draft.transition.writes {
-                self.send_changelog(draft.partition, key, value.as_deref(), 0)?;
-            }
-            let count = draft.transition.writes.len() as u32;
-            let now = draft.transition.now;
-            let commit = task.next_commit(topics(), count, now, shared.partitions, &draft.offsets);
-            let value = commit.encode();
-            self.send_changelog(draft.partition, &COMMIT_KEY, Some(&value), number + 1)?;
-            commits.push(commit);
-        }
-        Ok(commits)
-    }
-
-    fn send_changelog(
-        &self,
-        partition: i32,
-        key: &[u8],
-        value: Option<&[u8]>,
-        commit_of: usize,
-    ) -> Result<(), Error> {
-        self.producer.as_ref().expect("a commit begins with a producer").send(&Outgoing {
-            topic: &self.shared.names.changelog,
-            partition,
-            key: Some(key),
-            value,
-            headers: &[],
-            timestamp: None,
-            commit_of,
-        })
-    }
-
-    /// The current offset of every input of every dirty task, moved or not: a transaction without
-    /// offsets would not be fenced by the group.
-    fn offsets(&self, drafts: &[Draft<S>]) -> Result<TopicPartitionList, Error> {
-        let mut list = TopicPartitionList::new();
-        for draft in drafts {
-            let sequence = (self.tasks[&draft.partition].txn_seq + 1).to_string();
-            for (input, offset) in self.shared.stage.inputs().iter().zip(&draft.offsets) {
-                let mut element = list.add_partition(input.topic, draft.partition);
-                element
-                    .set_offset(Offset::Offset(*offset))
-                    .map_err(Error::kafka("set a commit offset"))?;
-                element.set_metadata(&sequence);
-            }
-        }
-        Ok(list)
-    }
-
-    fn observe_commit(&self, drafts: &[Draft<S>], times: CommitTimes, cycle: Duration) {
-        let stage = self.shared.names.stage;
-        let record = |part: &'static str, span: Duration| {
-            metrics::histogram!("sendplane_commit_seconds", "stage" => stage, "part" => part)
-                .record(span.as_secs_f64());
-        };
-        record("drain", times.drain);
-        record("offsets", times.offsets);
-        record("commit", times.commit);
-        record("cycle", cycle);
-        let inputs: usize = drafts.iter().map(|draft| draft.inputs).sum();
-        metrics::histogram!("sendplane_batch_inputs", "stage" => stage).record(inputs as f64);
-        metrics::counter!("sendplane_transactions_total", "stage" => stage).increment(1);
-        let now = clock::wall();
-        for oldest in drafts.iter().filter_map(|draft| draft.oldest_input) {
-            metrics::histogram!("sendplane_hop_seconds", "stage" => stage)
-                .record(now.since(oldest).as_secs_f64());
-        }
-    }
-
-    /// After the commit: state, counters, effects, in this order.
-    fn apply(
-        &mut self,
-        drafts: Vec<Draft<S>>,
-        commits: &[CommitRecord],
-        deliveries: &[CommitDelivery],
-        before: Timestamp,
-        committed_at: std::time::Instant,
-    ) -> Result<(), Error> {
-        let after = clock::wall();
-        for (number, (draft, commit)) in drafts.into_iter().zip(commits).enumerate() {
-            let delivery = deliveries.iter().find(|delivery| delivery.task == number + 1);
-            let delivery = delivery.ok_or_else(|| {
-                Error::Undelivered("a commit record has no delivery report".into())
-            })?;
-            if let Some(appended) = delivery.appended {
-                self.skew.observe(before, appended, after);
-            }
-            let task = self.tasks.get_mut(&draft.partition).expect("drafts come from tasks");
-            task.store.apply(&draft.transition.writes, commit, delivery.offset + 1)?;
-            task.txn_seq = commit.txn_seq;
-            task.last_now = commit.now;
-            task.offsets = draft.offsets;
-            task.fresh = false;
-            task.torn.clear();
-            task.next_timer = draft.transition.next_timer;
-            task.timer_floor = draft.transition.timer_floor;
-            if draft.globals_applied.is_some() {
-                task.globals_applied = draft.globals_applied;
-            }
-            task.quarantined.retain(|(input, offset), _| task.offsets[*input] <= *offset);
-            count(self.shared.names.stage, &draft.transition.counts, &draft.dead);
-            for Performed { effect, trace } in draft.transition.effects {
-                let sink = EffectSink {
-                    partition: task.partition,
-                    epoch: task.epoch,
-                    trace: trace.clone(),
-                    results: self.results_sender.clone(),
-                    running: Running::begin(&task.running),
-                };
-                self.shared.effects.start(effect, Started { committed_at, trace }, sink);
-            }
-        }
-        Ok(())
-    }
-}
-
-type Kept<S> = (std::collections::VecDeque<Arrived<S>>, Arc<std::sync::atomic::AtomicUsize>);
-
-fn count(
-    stage: &'static str,
-    counts: &sendplane_stage_api::cycle::Counts,
-    dead: &[batch::DeadRecord],
-) {
-    for ((name, label), value) in counts {
-        metrics::counter!(*name, "stage" => stage, "result" => *label).increment(*value);
-    }
-    for record in dead {
-        metrics::counter!("sendplane_dlq_records_total", "stage" => stage,
-            "code" => record.fault.code)
-        .increment(1);
     }
 }
