@@ -217,19 +217,18 @@ impl Plane {
         assert_eq!(status, 200, "{body}");
     }
 
-    /// `GET path` at the admin port of a stage: status and body.
-    pub fn admin(&self, stage: &str, instance: &str, path: &str) -> (u16, String) {
+    /// `GET path` at the admin port of a stage: status and body, `None` while it does not listen.
+    pub fn admin(&self, stage: &str, instance: &str, path: &str) -> Option<(u16, String)> {
         let port = self.stages[&format!("{stage}-{instance}")].admin_port;
-        http::request(port, "GET", path, &[], "")
+        http::try_request(port, "GET", path, &[], "")
     }
 
     /// Waits until `/readyz` answers 200.
     pub fn await_ready(&self, stage: &str, instance: &str) {
-        let port = self.stages[&format!("{stage}-{instance}")].admin_port;
         let log = self.dir.path().join(format!("{stage}-{instance}.log"));
         let what = format!("{stage}-{instance} is ready (log: {})", log.display());
         wait::until(&what, LIMIT, || {
-            http::try_request(port, "GET", "/readyz", &[], "").filter(|(status, _)| *status == 200)
+            self.admin(stage, instance, "/readyz").filter(|(status, _)| *status == 200)
         });
     }
 
