@@ -33,6 +33,8 @@ use crate::transaction::TransactionalProducer;
 /// Records of one class kept between fetching and applying; beyond it no more are fetched.
 const QUEUED_MAX: usize = 2_000;
 const IDLE_WAIT: Duration = Duration::from_millis(5);
+/// How long closing the clients may take.
+const CLOSE_MAX: Duration = Duration::from_secs(10);
 /// Without a commit for this long while there is work, the process is not ready.
 const STALLED_AFTER: Duration = Duration::from_secs(5);
 /// A task that neither reads nor fires still measures the clock this often while it is skewed.
@@ -119,7 +121,25 @@ impl<S: Stage> StageThread<S> {
     pub fn run(mut self) -> Result<(), Error> {
         let result = self.work();
         self.close(&result);
+        self.release();
         result
+    }
+
+    /// Drops the clients, which leave the group. librdkafka closes a consumer without a bound, and
+    /// what matters is committed by now: a close that hangs must not keep the process.
+    fn release(self) {
+        let stage = self.shared.names.stage;
+        let (closed, answer) = mpsc::channel();
+        let closer = std::thread::Builder::new().name("close".into()).spawn(move || {
+            drop(self);
+            // Whoever waited may have given up.
+            let _ = closed.send(());
+        });
+        match closer.map(|_| answer.recv_timeout(CLOSE_MAX)) {
+            Ok(Ok(())) => tracing::info!(stage, "left the group"),
+            Ok(Err(_)) => tracing::warn!(stage, "the clients do not close; they are left behind"),
+            Err(error) => tracing::warn!(stage, %error, "no thread to close the clients with"),
+        }
     }
 
     fn work(&mut self) -> Result<(), Error> {
@@ -145,6 +165,7 @@ impl<S: Stage> StageThread<S> {
         }
         tracing::info!(stage = self.shared.names.stage, "draining");
         self.drain();
+        tracing::info!(stage = self.shared.names.stage, "drained");
         Ok(())
     }
 
