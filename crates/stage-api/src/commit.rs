@@ -97,7 +97,6 @@ pub struct Fold {
     pending_bytes: usize,
     last: Option<CommitRecord>,
     spill_bytes: usize,
-    gaps: u64,
 }
 
 /// Compaction leaves one commit record for a long prefix, so a fold may have to spill. It keeps at
@@ -107,7 +106,7 @@ pub const HELD_BACK_BYTES: usize = 64 << 20;
 impl Fold {
     /// Continues after `last`, the commit record the store already holds.
     pub fn after(last: Option<CommitRecord>) -> Self {
-        Self { pending: Vec::new(), pending_bytes: 0, last, spill_bytes: HELD_BACK_BYTES, gaps: 0 }
+        Self { pending: Vec::new(), pending_bytes: 0, last, spill_bytes: HELD_BACK_BYTES }
     }
 
     /// As [`Self::after`], with another bound for what is held back: for tests.
@@ -141,8 +140,7 @@ impl Fold {
         if commit.txn_seq <= after && self.last.is_some() {
             return Err(FoldFault::SequenceBackwards { found: commit.txn_seq, after });
         }
-        // Compaction removes older commit records, so gaps are normal; they are only counted.
-        self.gaps += u64::from(commit.txn_seq != after + 1);
+        // Compaction removes older commit records, so gaps are normal.
         let mut writes = self.take_pending(0);
         writes.push((key, Some(value)));
         self.last = Some(commit.clone());

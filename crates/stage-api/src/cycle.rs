@@ -171,11 +171,6 @@ impl<'s, S: Stage> Cycle<'s, S> {
         self.overlay.get(key)
     }
 
-    /// The first fault, after which the cycle is void.
-    pub fn fault(&self) -> Option<&StateFault> {
-        self.overlay.fault()
-    }
-
     /// Ends the cycle.
     pub fn finish(mut self) -> Result<Transition<S>, StateFault> {
         let next_timer = timer::next_due(&mut self.overlay, self.timer_floor);

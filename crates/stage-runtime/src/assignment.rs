@@ -10,7 +10,7 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use sendplane_domain::time::Timestamp;
-use sendplane_stage_api::{InputTopic, Stage, StateReader};
+use sendplane_stage_api::{InputTopic, Stage};
 
 use crate::batch::globals_applied;
 use crate::client::MemberContext;
@@ -73,7 +73,8 @@ pub(crate) fn open_task<S: Stage>(
             "half of a transaction stands behind the last commit record: its keys are rewritten"
         );
     }
-    let applied = store.get(&[0x00, 0x03]).map_err(|detail| Error::Store { partition, detail })?;
+    let globals_applied =
+        globals_applied(&store).map_err(|detail| Error::Store { partition, detail })?;
     let mut marks = feedback_marks(clients, partition)?;
     marks.retain(|(input, mark)| offsets[*input] < *mark);
     Ok(Task {
@@ -86,7 +87,7 @@ pub(crate) fn open_task<S: Stage>(
         timer_floor: Timestamp::default(),
         // Due at once: the first turn finds out what stands in the queue.
         next_timer: Some(Timestamp::default()),
-        globals_applied: globals_applied(applied),
+        globals_applied,
         queues: BTreeMap::new(),
         results: Default::default(),
         quarantined: BTreeMap::new(),

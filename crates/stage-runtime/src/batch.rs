@@ -8,8 +8,8 @@ use sendplane_domain::trace::{TraceContext, header};
 use sendplane_stage_api::cycle::{Applied, CycleTime};
 use sendplane_stage_api::table::{TableValue, decode_value, encode_value};
 use sendplane_stage_api::{
-    Codec, Cycle, DeadLetter, Encoded, Input, InputClass, RawRecord, RecordMeta, Stage, Transition,
-    Undecoded,
+    Codec, Cycle, DeadLetter, Encoded, Input, InputClass, RawRecord, RecordMeta, Stage,
+    StateReader, Transition, Undecoded,
 };
 use serde::{Deserialize, Serialize};
 
@@ -32,8 +32,9 @@ struct GlobalsApplied(Vec<i64>);
 impl TableValue for GlobalsApplied {}
 
 /// Reads the global offsets that a restored task had been told of.
-pub(crate) fn globals_applied(bytes: Option<Vec<u8>>) -> Option<Vec<i64>> {
-    decode_value::<GlobalsApplied>(&bytes?).ok().map(|row| row.0)
+pub(crate) fn globals_applied(state: &dyn StateReader) -> Result<Option<Vec<i64>>, String> {
+    let row = state.get(&GLOBALS_KEY)?;
+    Ok(row.and_then(|bytes| decode_value::<GlobalsApplied>(&bytes).ok()).map(|row| row.0))
 }
 
 /// What the thread shares with the functions here.

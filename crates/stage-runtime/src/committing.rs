@@ -27,24 +27,21 @@ impl<S: Stage> StageThread<S> {
             metrics::counter!("sendplane_producers_recycled_total",
                 "stage" => self.shared.names.stage, "reason" => reason)
             .increment(1);
-            self.producer = None;
-        }
-        if self.producer.is_none() {
             self.renew_producer()?;
         }
         let _watched = self.shared.watchdog.arm();
         let before = clock::wall();
         self.began = monotonic();
-        let records = self.produce(&drafts)?;
-        let offsets = self.offsets(&drafts)?;
+        let commits = self.produce(&drafts)?;
+        let offsets = group_offsets(&drafts, &commits)?;
         let group = self.member.group_metadata().ok_or_else(|| {
             Error::Unsafe("the consumer has no group metadata: group.id is missing".into())
         })?;
-        let producer = self.producer.as_mut().expect("created above");
+        let producer = self.producer.as_mut().expect("a commit begins with a producer");
         let (times, deliveries) = producer.commit(&offsets, &group)?;
         let committed_at = monotonic();
         self.observe_commit(&drafts, times, committed_at - started);
-        self.apply(drafts, &records, &deliveries, before, committed_at)
+        self.apply(drafts, &commits, &deliveries, before, committed_at)
     }
 
     /// Produces outputs, dead letters, changelog and commit records. Returns the commit records.
@@ -116,23 +113,6 @@ impl<S: Stage> StageThread<S> {
             timestamp: None,
             commit_of,
         })
-    }
-
-    /// The current offset of every input of every dirty task, moved or not: a transaction without
-    /// offsets would not be fenced by the group.
-    fn offsets(&self, drafts: &[Draft<S>]) -> Result<TopicPartitionList, Error> {
-        let mut list = TopicPartitionList::new();
-        for draft in drafts {
-            let sequence = (self.tasks[&draft.partition].txn_seq + 1).to_string();
-            for (input, offset) in self.shared.stage.inputs().iter().zip(&draft.offsets) {
-                let mut element = list.add_partition(input.topic, draft.partition);
-                element
-                    .set_offset(Offset::Offset(*offset))
-                    .map_err(Error::kafka("set a commit offset"))?;
-                element.set_metadata(&sequence);
-            }
-        }
-        Ok(list)
     }
 
     fn observe_commit(&self, drafts: &[Draft<S>], times: CommitTimes, cycle: Duration) {
@@ -211,4 +191,24 @@ fn count(stage: &'static str, counts: &Counts, dead: &[DeadRecord]) {
             "code" => record.fault.code)
         .increment(1);
     }
+}
+
+/// The current offset of every input of every dirty task, moved or not: a transaction without
+/// offsets would not be fenced by the group. The same as the commit records say, by construction.
+fn group_offsets<S: Stage>(
+    drafts: &[Draft<S>],
+    commits: &[CommitRecord],
+) -> Result<TopicPartitionList, Error> {
+    let mut list = TopicPartitionList::new();
+    for (draft, commit) in drafts.iter().zip(commits) {
+        let sequence = commit.txn_seq.to_string();
+        for (topic, offset) in &commit.inputs {
+            let mut element = list.add_partition(topic, draft.partition);
+            element
+                .set_offset(Offset::Offset(*offset))
+                .map_err(Error::kafka("set a commit offset"))?;
+            element.set_metadata(&sequence);
+        }
+    }
+    Ok(list)
 }

@@ -63,6 +63,10 @@ impl<S: Stage> StageThread<S> {
 
     /// Waits for running effects, commits their results, starts nothing new.
     pub(crate) fn drain(&mut self) {
+        if self.producer.is_none() {
+            // In doubt: nothing can be committed, so there is nothing to wait for.
+            return;
+        }
         let deadline = Deadline::after(self.shared.config.settle_max);
         loop {
             let running: usize = self.tasks.values().map(Task::running_effects).sum();
@@ -85,9 +89,13 @@ impl<S: Stage> StageThread<S> {
         }
     }
 
-    /// Restores every owned partition: from an empty disk the whole changelog, from a kept one its
+    /// Restores every owned partition behind a producer of this thread, whose epoch fences whatever
+    /// is late: from an empty disk the whole changelog, from a kept one its
     /// tail. Effects that run go on; their results stay valid as long as the ownership lasts.
     pub(crate) fn restore_owned(&mut self) -> Result<(), Error> {
+        if self.producer.is_none() {
+            self.renew_producer()?;
+        }
         let mut kept: BTreeMap<i32, Kept<S>> = BTreeMap::new();
         let mut stores = Vec::new();
         let mut tasks = std::mem::take(&mut self.tasks);

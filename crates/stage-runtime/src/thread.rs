@@ -25,7 +25,7 @@ use crate::effect::{Arrived, Effects};
 use crate::error::{Error, Recovery};
 use crate::globals::GlobalTables;
 use crate::health::Health;
-use crate::lanes::Lanes;
+use crate::lanes::{Fetched, Lanes};
 use crate::store::Stores;
 use crate::task::Task;
 use crate::transaction::TransactionalProducer;
@@ -63,6 +63,8 @@ pub(crate) struct StageThread<S: Stage> {
     pub(crate) member: BaseConsumer<MemberContext>,
     pub(crate) probe: BaseConsumer,
     pub(crate) lanes: Lanes,
+    /// `None` is doubt: what the last transaction came to is not known, and no task commits before
+    /// it was restored behind a new producer.
     pub(crate) producer: Option<TransactionalProducer>,
     pub(crate) tasks: BTreeMap<i32, Task<S>>,
     pub(crate) results: mpsc::Receiver<Arrived<S>>,
@@ -190,14 +192,16 @@ impl<S: Stage> StageThread<S> {
             self.failures += 1;
             self.shared.recoveries.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(%error, ?recovery, failures = self.failures, "rebuilding");
-            // Queued rebalances are answered before anything is rebuilt: after a freeze the first
-            // thing to learn is that the partitions have gone.
+            // From here on nothing is committed, not even by a drain: a revocation that is answered
+            // now, or a stop, leaves the rest to the next owner.
             self.producer = None;
             std::thread::sleep(Duration::from_millis(50 * u64::from(self.failures.min(20))));
             if self.stopping() {
                 return Ok(());
             }
-            match self.answer_rebalances().and_then(|()| self.rebuild()) {
+            // Queued rebalances are answered before anything is rebuilt: after a freeze the first
+            // thing to learn is that the partitions have gone.
+            match self.answer_rebalances().and_then(|()| self.restore_owned()) {
                 Ok(()) => return Ok(()),
                 Err(next) => error = next,
             }
@@ -213,12 +217,6 @@ impl<S: Stage> StageThread<S> {
             Error::Fenced { .. } if slept => Recovery::Rebuild,
             _ => error.recovery(),
         }
-    }
-
-    /// A new producer first (its epoch fences whatever is late), then the changelogs' tails.
-    fn rebuild(&mut self) -> Result<(), Error> {
-        self.renew_producer()?;
-        self.restore_owned()
     }
 
     pub(crate) fn renew_producer(&mut self) -> Result<(), Error> {
@@ -250,11 +248,7 @@ impl<S: Stage> StageThread<S> {
 
     fn idle(&mut self) -> Result<(), Error> {
         let tasks = &mut self.tasks;
-        let wait = self.lanes.wait(IDLE_WAIT, &mut |class, record| {
-            if let Some(task) = tasks.get_mut(&record.partition) {
-                task.queues.entry(class).or_default().push_back(record);
-            }
-        });
+        let wait = self.lanes.wait(IDLE_WAIT, &mut |class, record| enqueue(tasks, class, record));
         wait.or_else(|error| self.recover(error))
     }
 
@@ -272,7 +266,7 @@ impl<S: Stage> StageThread<S> {
 
     /// One group commit. False when there was nothing to do.
     pub(crate) fn cycle(&mut self, mode: Mode) -> Result<bool, Error> {
-        if self.tasks.is_empty() {
+        if self.tasks.is_empty() || self.producer.is_none() {
             return Ok(false);
         }
         self.collect_results();
@@ -318,9 +312,7 @@ impl<S: Stage> StageThread<S> {
         let room = |class| QUEUED_MAX.saturating_sub(queued[&class]);
         let tasks = &mut self.tasks;
         self.lanes.fetch(self.shared.config.batch.inputs_max, &room, &mut |class, record| {
-            if let Some(task) = tasks.get_mut(&record.partition) {
-                task.queues.entry(class).or_default().push_back(record);
-            }
+            enqueue(tasks, class, record);
         })?;
         for task in self.tasks.values_mut() {
             let lanes = &self.lanes;
@@ -431,5 +423,12 @@ impl<S: Stage> StageThread<S> {
         } else {
             self.shared.health.obstruct("global-tables-lag", "their end cannot be reached");
         }
+    }
+}
+
+/// Gives a record to its task. A reader may still hold some of a partition that has gone.
+fn enqueue<S: Stage>(tasks: &mut BTreeMap<i32, Task<S>>, class: InputClass, record: Fetched) {
+    if let Some(task) = tasks.get_mut(&record.partition) {
+        task.queues.entry(class).or_default().push_back(record);
     }
 }
