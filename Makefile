@@ -33,8 +33,19 @@ test: deps ## Run all tests, on a real Kafka of their own
 	$(ENV) && cargo build --workspace --bins --locked && cargo test --workspace --locked
 
 .PHONY: sim
-sim: install ## Run the simulator's tests
-	$(ENV) && cargo test -p sendplane-sim --locked
+sim: install ## Simulate the plane under faults: its tests, or SEEDS=n runs from SEED=first
+ifdef SEEDS
+	cargo run -p sendplane-sim --locked -- --seeds $(SEEDS) --first $(or $(SEED),1)
+else
+	cargo test -p sendplane-sim --locked -- --nocapture
+endif
+
+.PHONY: chaos
+chaos: deps ## Run the long tests: three brokers, every stage killed, frozen and scaled
+	$(ENV) && cargo build --workspace --bins --locked && \
+	  for test in chaos broker; do \
+	    cargo test -p sendplane-tests --test $$test --locked -- --ignored --test-threads 1 --nocapture; \
+	  done
 
 .PHONY: lint
 lint: install ## Check the format and the lints

@@ -37,9 +37,9 @@ SERVER_PROPERTIES = """\
 process.roles=broker,controller
 node.id={node}
 controller.quorum.voters={voters}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}{proxied_listener}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}{proxied_advertised}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT
 controller.listener.names=CONTROLLER
 log.dirs={data}
 auto.create.topics.enable=false
@@ -48,11 +48,11 @@ offsets.topic.num.partitions=4
 offsets.topic.replication.factor={replicas}
 transaction.state.log.num.partitions=4
 transaction.state.log.replication.factor={replicas}
-transaction.state.log.min.isr=1
+transaction.state.log.min.isr={min_isr}
 share.coordinator.state.topic.num.partitions=1
 share.coordinator.state.topic.replication.factor={replicas}
-share.coordinator.state.topic.min.isr=1
-min.insync.replicas=1
+share.coordinator.state.topic.min.isr={min_isr}
+min.insync.replicas={min_isr}
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=500
 message.max.bytes={message_bytes_max}
@@ -129,9 +129,10 @@ class Stack:
     def registry_url(self) -> str:
         return f"http://127.0.0.1:{self.layout['registry_port']}/apis/ccompat/v7"
 
-    def pick_layout(self, brokers: int, port_kafka: int | None, port_registry: int | None) -> None:
+    def pick_layout(self, options: argparse.Namespace) -> None:
         """Keeps what an earlier `up` chose; a port that is free of choice is drawn anew."""
-        old = self.layout
+        old, brokers = self.layout, options.brokers
+        port_kafka, port_registry = options.port_kafka, options.port_registry
         if old and len(old["brokers"]) != brokers:
             raise Failure(f"{self.home} holds {len(old['brokers'])} brokers; give another --dir")
         taken = {port for port in (port_kafka, port_registry) if port}
@@ -141,6 +142,9 @@ class Stack:
         ]
         if port_kafka:
             listed[0]["port"] = port_kafka
+        if options.proxied:
+            for broker in listed:
+                broker.update(proxied_port=free_port(taken), proxy_port=free_port(taken))
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         self.save({
             # A leading dash would read as an option of the storage tool.
@@ -155,9 +159,15 @@ class Stack:
         listed = self.layout["brokers"]
         voters = ",".join(f"{b['node']}@127.0.0.1:{b['controller_port']}" for b in listed)
         config = home / "server.properties"
+        # Clients that come in on this listener are sent back to the proxy by every answer.
+        proxied = {
+            f"proxied_{name}": f",PROXIED://127.0.0.1:{broker[port]}" if port in broker else ""
+            for name, port in (("listener", "proxied_port"), ("advertised", "proxy_port"))
+        }
+        replicas = min(len(listed), 3)
         config.write_text(SERVER_PROPERTIES.format(
-            **broker, voters=voters, data=home / "data", replicas=min(len(listed), 3),
-            message_bytes_max=MESSAGE_BYTES_MAX,
+            **broker, **proxied, voters=voters, data=home / "data", replicas=replicas,
+            min_isr=max(replicas - 1, 1), message_bytes_max=MESSAGE_BYTES_MAX,
         ))
         (home / "log4j2.properties").write_text(LOG4J_PROPERTIES)
         return config
@@ -221,6 +231,13 @@ class Stack:
             "SENDPLANE_STACK_KAFKA_PID": pids,
             "SENDPLANE_STACK_REGISTRY_PID": str(self.registry().pid()),
         }
+        routes = [
+            f"127.0.0.1:{broker['proxy_port']}>127.0.0.1:{broker['proxied_port']}"
+            for broker in self.layout["brokers"] if "proxy_port" in broker
+        ]
+        if routes:
+            # Where a proxy has to listen, and what it forwards to.
+            values["SENDPLANE_STACK_PROXY_ROUTES"] = ",".join(routes)
         text = "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
         temporary = self.home / "env.tmp"
         temporary.write_text(text)
@@ -267,7 +284,7 @@ def up(stack: Stack, options: argparse.Namespace) -> None:
     for attempt in range(1, PORT_ATTEMPTS + 1):
         if stack.layout:
             stack.stop_all()
-        stack.pick_layout(options.brokers, options.port_kafka, options.port_registry)
+        stack.pick_layout(options)
         try:
             start_all(stack, jars)
             break
@@ -333,6 +350,25 @@ def restart_kafka(stack: Stack, options: argparse.Namespace) -> None:
     print(stack.write_env(), end="")
 
 
+def stop_registry(stack: Stack, options: argparse.Namespace) -> None:
+    """Ends the registry and leaves it down."""
+    if stack.layout is None:
+        raise Failure(f"nothing was started in {stack.home}")
+    process = stack.registry()
+    say(f"{process.name} {process.stop(STOP_GRACE_SECONDS, kill=options.kill)}")
+
+
+def start_registry(stack: Stack, _options: argparse.Namespace) -> None:
+    """Starts a registry that is down, on its port with its data."""
+    jars = fetch()
+    if stack.layout is None:
+        raise Failure(f"nothing was started in {stack.home}")
+    if stack.registry().pid() is None:
+        stack.start_registry(jars)
+    stack.wait_registry(deadline_from_now())
+    print(stack.write_env(), end="")
+
+
 def status(stack: Stack, _options: argparse.Namespace) -> None:
     if stack.layout is None:
         raise Failure(f"nothing was started in {stack.home}")
@@ -358,6 +394,8 @@ def arguments() -> argparse.Namespace:
         ("down", "stop; the data stays"),
         ("status", "exit 0 if everything runs and answers"),
         ("restart-kafka", "restart a broker on its port with its data"),
+        ("stop-registry", "end the registry and leave it down"),
+        ("start-registry", "start the registry again on its port with its data"),
         ("_watch", argparse.SUPPRESS),
     )}
     for command in in_folder.values():
@@ -365,10 +403,14 @@ def arguments() -> argparse.Namespace:
     in_folder["up"].add_argument("--brokers", type=int, default=1, choices=range(1, 6))
     in_folder["up"].add_argument("--port-kafka", type=int)
     in_folder["up"].add_argument("--port-registry", type=int)
+    in_folder["up"].add_argument(
+        "--proxied", action="store_true", help="a second listener that advertises a proxy's ports"
+    )
     in_folder["up"].add_argument("--owner", type=int, help="take it down when this pid has ended")
     in_folder["_watch"].add_argument("--owner", type=int, required=True)
     in_folder["restart-kafka"].add_argument("--node", type=int, default=1)
     in_folder["restart-kafka"].add_argument("--kill", action="store_true", help="SIGKILL at once")
+    in_folder["stop-registry"].add_argument("--kill", action="store_true", help="SIGKILL at once")
     in_folder["restart-kafka"].add_argument("--pause", type=float, help="seconds to stay down")
     return parser.parse_args()
 
@@ -384,7 +426,10 @@ def main() -> None:
     elif options.command == "_watch":
         run_watch(Stack(options.dir), options)
     else:
-        action = {"up": up, "down": down, "restart-kafka": restart_kafka}[options.command]
+        action = {
+            "up": up, "down": down, "restart-kafka": restart_kafka,
+            "stop-registry": stop_registry, "start-registry": start_registry,
+        }[options.command]
         with locked(options.dir / "lock"):
             action(Stack(options.dir), options)
 

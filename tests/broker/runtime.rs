@@ -1,104 +1,17 @@
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use sendplane_stage_runtime::verify::verify;
-use sendplane_tests::counter::{Counter, Topics, keys_of};
+use sendplane_tests::counter::keys_of;
 use sendplane_tests::kafka::{self, Read};
-use sendplane_tests::{stack, wait};
+use sendplane_tests::wait;
 
-use crate::worker::{SESSION, config, spawn, start_here};
-
-const PARTITIONS: i32 = 4;
-const LIMIT: Duration = Duration::from_secs(90);
-
-/// Topics of a test's own, and its turn: timings of frozen and killed processes want the machine
-/// for themselves.
-fn prepared(name: &str) -> (&'static str, Topics, MutexGuard<'static, ()>) {
-    static TURN: Mutex<()> = Mutex::new(());
-    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let bootstrap = stack::shared().bootstrap.as_str();
-    let (_, topics) = Counter::named(name);
-    topics.create(bootstrap, PARTITIONS);
-    (bootstrap, topics, turn)
-}
-
-fn outputs(bootstrap: &str, topics: &Topics) -> BTreeMap<String, Vec<String>> {
-    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for read in kafka::read_all(bootstrap, topics.output, PARTITIONS) {
-        let key = String::from_utf8(read.key.clone().expect("a key")).expect("text");
-        found.entry(key).or_default().push(read.text());
-    }
-    found
-}
-
-fn await_outputs(bootstrap: &str, topics: &Topics, count: usize) -> BTreeMap<String, Vec<String>> {
-    let what = format!("{count} outputs in {}", topics.output);
-    wait::until(&what, LIMIT, || {
-        let committed: i64 = (0..PARTITIONS)
-            .map(|p| kafka::end(bootstrap, topics.output, p, "read_committed"))
-            .sum();
-        if committed < count as i64 {
-            return None;
-        }
-        let found = outputs(bootstrap, topics);
-        (found.values().map(Vec::len).sum::<usize>() >= count).then_some(found)
-    })
-}
-
-/// Every key counted 1, 2, 3 … without gap or repetition.
-fn assert_exact(found: &BTreeMap<String, Vec<String>>, expected: &BTreeMap<String, usize>) {
-    assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
-    for (key, count) in expected {
-        let right: Vec<String> = (1..=*count).map(|n| n.to_string()).collect();
-        assert_eq!(found[key], right, "{key}");
-    }
-}
-
-fn assert_verified(name: &str, state: &Path, bootstrap: &str) -> usize {
-    let (stage, _) = Counter::named(name);
-    let stage_name = sendplane_stage_api::Stage::name(&stage);
-    let dir = state.join(stage_name);
-    let reports =
-        verify(&config("verifier", state, bootstrap), stage_name, &dir).expect("verifies");
-    for report in &reports {
-        assert!(report.holds(), "{report:?}");
-    }
-    reports.iter().map(|report| report.compared).sum()
-}
-
-/// Sends `per_key` records for each key, round robin, and returns what is to be counted.
-fn feed(
-    bootstrap: &str,
-    topic: &str,
-    per_key: usize,
-    mut between: impl FnMut(usize),
-) -> BTreeMap<String, usize> {
-    let producer = kafka::producer(bootstrap);
-    let keys: Vec<(i32, String)> = (0..PARTITIONS)
-        .flat_map(|p| keys_of(p, PARTITIONS as u32, 5).into_iter().map(move |key| (p, key)))
-        .collect();
-    for round in 0..per_key {
-        for (partition, key) in &keys {
-            kafka::send(&producer, topic, *partition, key, b"x");
-        }
-        between(round);
-    }
-    kafka::flush(&producer);
-    keys.into_iter().map(|(_, key)| (key, per_key)).collect()
-}
-
-fn stop_worker(state: &Path, mut process: sendplane_tests::process::Process) {
-    std::fs::write(state.join("stop"), "").expect("writes");
-    assert!(process.wait(LIMIT).success(), "a told worker ends cleanly");
-    std::fs::remove_file(state.join("stop")).expect("removes");
-}
+use crate::case::{Case, LIMIT, PARTITIONS, assert_exact};
+use crate::worker::{SESSION, config, spawn, start_here, stop_worker};
 
 #[test]
 fn counts_exactly_once_in_both_lanes_with_timers_effects_and_dead_letters() {
-    let (bootstrap, topics, _turn) = prepared("plain");
+    let case = Case::new("plain");
+    let (bootstrap, topics) = (case.bootstrap.as_str(), &case.topics);
     let state = tempfile::tempdir().expect("temp dir");
     let keys = keys_of(1, PARTITIONS as u32, 3);
     let producer = kafka::producer(bootstrap);
@@ -112,7 +25,7 @@ fn counts_exactly_once_in_both_lanes_with_timers_effects_and_dead_letters() {
     send(topics.feedback, &keys[2], b"x");
     kafka::flush(&producer);
     let (runtime, health) = start_here("plain", config("a", state.path(), bootstrap));
-    let found = await_outputs(bootstrap, &topics, 7);
+    let found = case.await_outputs(7);
     assert_eq!(found[&keys[0]], ["1", "2", "3", "effect", "timer"]);
     assert_eq!(
         (&found[&keys[1]][..], &found[&keys[2]][..]),
@@ -133,13 +46,13 @@ fn counts_exactly_once_in_both_lanes_with_timers_effects_and_dead_letters() {
     assert_eq!(large.header("__dlq.errors.topic").as_deref(), Some(topics.input));
     assert_eq!(large.header("__dlq.errors.partition").as_deref(), Some("1"));
     assert_eq!(large.header("__dlq.errors.offset").as_deref(), Some("6"));
-    assert!(assert_verified("plain", state.path(), bootstrap) >= 5);
+    assert!(case.verified(state.path()) >= 5);
 
     // Again, with all feedback read: work must not wait for more of it.
     send(topics.input, &keys[2], b"x");
     kafka::flush(&producer);
     let (runtime, _) = start_here("plain", config("a", state.path(), bootstrap));
-    assert_eq!(await_outputs(bootstrap, &topics, 8)[&keys[2]], ["1", "2"]);
+    assert_eq!(case.await_outputs(8)[&keys[2]], ["1", "2"]);
     runtime.stop().expect("stops");
 }
 
@@ -147,14 +60,14 @@ fn counts_exactly_once_in_both_lanes_with_timers_effects_and_dead_letters() {
 /// other is frozen past its session, loses its partitions, and wakes.
 #[test]
 fn survives_kill_wipe_and_zombie() {
-    let (bootstrap, topics, _turn) = prepared("chaos");
+    let case = Case::new("chaos");
     let (first, second) =
         (tempfile::tempdir().expect("temp dir"), tempfile::tempdir().expect("temp dir"));
-    let mut a = Some(spawn("chaos", "a", first.path()));
-    let b = spawn("chaos", "b", second.path());
+    let mut a = Some(spawn(&case, "a", first.path()));
+    let b = spawn(&case, "b", second.path());
     let mut kills = 0;
     let mut frozen_at = None;
-    let expected = feed(bootstrap, topics.input, 250, |round| {
+    let expected = case.feed(250, |round| {
         std::thread::sleep(Duration::from_millis(40));
         match round {
             60 | 120 | 180 => {
@@ -163,7 +76,7 @@ fn survives_kill_wipe_and_zombie() {
                 if round == 120 {
                     std::fs::remove_dir_all(first.path().join("counter-chaos")).expect("wiped");
                 }
-                a = Some(spawn("chaos", "a", first.path()));
+                a = Some(spawn(&case, "a", first.path()));
             }
             140 => {
                 b.freeze();
@@ -178,23 +91,24 @@ fn survives_kill_wipe_and_zombie() {
         (frozen_at.elapsed() > long).then_some(())
     });
     b.wake();
-    let found = await_outputs(bootstrap, &topics, 5_000);
+    let found = case.await_outputs(5_000);
     assert_eq!(kills, 3);
     assert_exact(&found, &expected);
     let mut a = a.expect("running");
     assert!(a.is_running());
     stop_worker(first.path(), a);
     stop_worker(second.path(), b);
-    let compared = assert_verified("chaos", first.path(), bootstrap)
-        + assert_verified("chaos", second.path(), bootstrap);
+    let compared = case.verified(first.path()) + case.verified(second.path());
     assert!(compared >= 20, "{compared} keys compared");
+    case.audit(&[]);
 }
 
 /// KAFKA-10167: a zombie's open transaction stands in the changelog below committed data, so the
 /// last stable offset hides that data. Whoever restores only up to it loses updates.
 #[test]
 fn restores_what_an_open_transaction_of_a_zombie_hides() {
-    let (bootstrap, topics, _turn) = prepared("zombie");
+    let case = Case::new("zombie");
+    let (bootstrap, topics) = (case.bootstrap.as_str(), &case.topics);
     let state = tempfile::tempdir().expect("temp dir");
     let key = keys_of(2, PARTITIONS as u32, 1).remove(0);
     let producer = kafka::producer(bootstrap);
@@ -205,7 +119,7 @@ fn restores_what_an_open_transaction_of_a_zombie_hides() {
     // The owner has taken over before the zombie writes: a takeover would wait the zombie out.
     let (runtime, _) = start_here("zombie", config("a", state.path(), bootstrap));
     send();
-    await_outputs(bootstrap, &topics, 1);
+    case.await_outputs(1);
     let zombie: BaseProducer = kafka::config(bootstrap)
         .set("transactional.id", "a-zombie")
         .set("transaction.timeout.ms", "30000")
@@ -225,7 +139,7 @@ fn restores_what_an_open_transaction_of_a_zombie_hides() {
 
     for count in 2..=3 {
         send();
-        await_outputs(bootstrap, &topics, count);
+        case.await_outputs(count);
     }
     runtime.stop().expect("stops");
     let hidden = kafka::end(bootstrap, &topics.changelog, 2, "read_committed");
@@ -235,19 +149,20 @@ fn restores_what_an_open_transaction_of_a_zombie_hides() {
     let wiped = tempfile::tempdir().expect("temp dir");
     let (runtime, _) = start_here("zombie", config("a", wiped.path(), bootstrap));
     send();
-    let found = await_outputs(bootstrap, &topics, 4);
+    let found = case.await_outputs(4);
     assert_eq!(found[&key], ["1", "2", "3", "4"], "nothing was forgotten");
     // A restore that stops at the last stable offset is caught by the sequence check and repeated
     // until the zombie is gone: nothing is lost, but the high watermark is what makes it right.
     assert_eq!(runtime.recoveries(), 0, "restored to the high watermark at once");
     runtime.stop().expect("stops");
-    assert!(assert_verified("zombie", wiped.path(), bootstrap) >= 2);
+    assert!(case.verified(wiped.path()) >= 2);
 }
 
 /// A panic names its record and stops; listed in `quarantine` the record is dead-lettered.
 #[test]
 fn a_panic_stops_and_quarantine_releases() {
-    let (bootstrap, topics, _turn) = prepared("panic");
+    let case = Case::new("panic");
+    let (bootstrap, topics) = (case.bootstrap.as_str(), &case.topics);
     let state = tempfile::tempdir().expect("temp dir");
     let key = keys_of(0, PARTITIONS as u32, 1).remove(0);
     let producer = kafka::producer(bootstrap);
@@ -264,7 +179,7 @@ fn a_panic_stops_and_quarantine_releases() {
     let mut released = config("a", state.path(), bootstrap);
     released.quarantine = vec![position];
     let (runtime, _) = start_here("panic", released);
-    let found = await_outputs(bootstrap, &topics, 2);
+    let found = case.await_outputs(2);
     assert_eq!(found[&key], ["1", "2"]);
     runtime.stop().expect("stops");
     let dead = kafka::read_all(bootstrap, &topics.dead_letters, PARTITIONS);
@@ -276,7 +191,8 @@ fn a_panic_stops_and_quarantine_releases() {
 /// counted twice. Usually it is the older one; a producer it happened to renew may turn that round.
 #[test]
 fn two_processes_with_one_instance_id_do_not_live_together() {
-    let (bootstrap, topics, _turn) = prepared("twins");
+    let case = Case::new("twins");
+    let (bootstrap, topics) = (case.bootstrap.as_str(), &case.topics);
     let (first, second) =
         (tempfile::tempdir().expect("temp dir"), tempfile::tempdir().expect("temp dir"));
     let producer = kafka::producer(bootstrap);
@@ -292,7 +208,7 @@ fn two_processes_with_one_instance_id_do_not_live_together() {
     };
     let (older, _) = start_here("twins", config("same", first.path(), bootstrap));
     let before = send_round();
-    await_outputs(bootstrap, &topics, before);
+    case.await_outputs(before);
     let (newer, _) = start_here("twins", config("same", second.path(), bootstrap));
     let mut all = before;
     wait::until("one of them is fenced", LIMIT, || {
@@ -303,7 +219,7 @@ fn two_processes_with_one_instance_id_do_not_live_together() {
     let (stopped, running) = if older.is_running() { (newer, older) } else { (older, newer) };
     let error = stopped.stop().expect_err("fenced").to_string();
     assert!(error.contains("instance-id"), "{error}");
-    let found = await_outputs(bootstrap, &topics, all);
+    let found = case.await_outputs(all);
     let keys = (0..PARTITIONS).map(|p| keys_of(p, PARTITIONS as u32, 1).remove(0));
     let each = all / PARTITIONS as usize;
     assert_exact(&found, &keys.map(|key| (key, each)).collect());

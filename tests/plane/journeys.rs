@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use sendplane_tests::plane::{LIMIT, Plane, TENANTS};
+use sendplane_tests::plane::{LIMIT, Plane, TENANTS, turn};
+use sendplane_tests::traffic::{request, with};
 use sendplane_tests::wait;
 use serde_json::{Value, json};
-
-use crate::{request, turn, with};
 
 const TENANT: &str = TENANTS[0].0;
 

@@ -2,13 +2,15 @@
 //!
 //! Input `key = k, value = v` gives output `k=<count>` once per record, in order. A lost record
 //! leaves a gap, a repeated one a repetition. Value `bad` is rejected, `panic` panics, `later`
-//! also starts a timer, `call` also performs an effect.
+//! also starts a timer of 300 ms, `much-later` one of 20 s, `call` also performs an effect.
 
-use std::sync::Arc;
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sendplane_domain::time::Timestamp;
 use sendplane_stage_api::stage::NoGlobals;
+use sendplane_stage_api::table::decode_value;
 use sendplane_stage_api::{
     Codec, Context, DeadLetter, Encoded, Input, InputClass, InputTopic, RawRecord, Stage, Table,
     TableValue, TimerKey, Undecoded,
@@ -16,11 +18,12 @@ use sendplane_stage_api::{
 use sendplane_stage_runtime::effect::{EffectRunner, EffectSink, Started};
 use serde::{Deserialize, Serialize};
 
-/// The stage under test.
+/// The stage under test, with the state format of a release.
 #[derive(Debug)]
-pub struct Counter {
+pub struct Counter<V = CountV1> {
     name: &'static str,
     inputs: &'static [InputTopic],
+    format: PhantomData<fn() -> V>,
 }
 
 /// Names of one counter's topics.
@@ -40,7 +43,7 @@ pub struct Topics {
     pub dead_letters: String,
 }
 
-impl Counter {
+impl<V: Format> Counter<V> {
     /// A counter of its own topics; tests in one stack do not meet.
     pub fn named(name: &str) -> (Self, Topics) {
         let leak = |text: String| -> &'static str { Box::leak(text.into_boxed_str()) };
@@ -59,11 +62,11 @@ impl Counter {
             input(topics.bulk, InputClass::Bulk),
             input(topics.feedback, InputClass::Feedback),
         ]));
-        (Self { name, inputs }, topics)
+        (Self { name, inputs, format: PhantomData }, topics)
     }
 
     /// The codec that belongs to it.
-    pub fn codec(topics: &Topics) -> Arc<dyn Codec<Counter>> {
+    pub fn codec(topics: &Topics) -> Arc<dyn Codec<Self>> {
         Arc::new(PlainCodec { output: topics.output })
     }
 }
@@ -78,12 +81,62 @@ impl Topics {
     }
 }
 
-#[derive(Serialize, Deserialize)]
-struct Count(u64);
+/// A count as a release stores it.
+pub trait Format: TableValue + std::fmt::Debug + Send + Sync + 'static {
+    /// To be stored.
+    fn of(count: u64) -> Self;
+    /// As counted.
+    fn count(&self) -> u64;
+}
 
-impl TableValue for Count {}
+/// The first release's state.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct CountV1(u64);
 
-const COUNTS: Table<String, Count> = Table::new(0x0100, "counts");
+impl TableValue for CountV1 {}
+
+impl Format for CountV1 {
+    fn of(count: u64) -> Self {
+        Self(count)
+    }
+
+    fn count(&self) -> u64 {
+        self.0
+    }
+}
+
+/// A later release's state: another order and one more field.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct CountV2 {
+    note: String,
+    count: u64,
+}
+
+impl TableValue for CountV2 {
+    const VERSION: u16 = 2;
+
+    fn upgrade(version: u16, bytes: &[u8]) -> Result<Self, String> {
+        let mut prefixed = version.to_be_bytes().to_vec();
+        prefixed.extend_from_slice(bytes);
+        decode_value::<CountV1>(&prefixed)
+            .map(|old| Self { note: "upgraded".into(), count: old.0 })
+            .map_err(|fault| format!("{fault:?}"))
+    }
+}
+
+impl Format for CountV2 {
+    fn of(count: u64) -> Self {
+        Self { note: "counted".into(), count }
+    }
+
+    fn count(&self) -> u64 {
+        self.count
+    }
+}
+
+impl<V: Format> Counter<V> {
+    const COUNTS: Table<String, V> = Table::new(0x0100, "counts");
+}
 
 /// One increment, or text.
 #[derive(Debug)]
@@ -92,7 +145,7 @@ pub struct Line {
     value: String,
 }
 
-impl Stage for Counter {
+impl<V: Format> Stage for Counter<V> {
     type Record = Line;
     type Output = (String, String);
     type Timer = String;
@@ -120,11 +173,16 @@ impl Stage for Counter {
                     ctx.emit((key, "unencodable".into()));
                     return;
                 }
-                let count = ctx.get(&COUNTS, &key).map_or(0, |count| count.0) + 1;
-                ctx.put(&COUNTS, &key, &Count(count));
+                let count = ctx.get(&Self::COUNTS, &key).map_or(0, |stored| stored.count()) + 1;
+                ctx.put(&Self::COUNTS, &key, &V::of(count));
                 ctx.emit((key.clone(), count.to_string()));
-                if value == "later" {
-                    let at = ctx.now() + Duration::from_millis(300);
+                let delay = match value.as_str() {
+                    "later" => Some(Duration::from_millis(300)),
+                    "much-later" => Some(Duration::from_secs(20)),
+                    _ => None,
+                };
+                if let Some(delay) = delay {
+                    let at = ctx.now() + delay;
                     ctx.schedule(TimerKey::new(1, &key), at, &key);
                 }
                 if value == "call" && ctx.may_perform() {
@@ -142,7 +200,7 @@ struct PlainCodec {
     output: &'static str,
 }
 
-impl Codec<Counter> for PlainCodec {
+impl<V: Format> Codec<Counter<V>> for PlainCodec {
     fn decode(&self, raw: &RawRecord<'_>) -> Result<Line, Undecoded> {
         let text = |bytes: Option<&[u8]>| {
             bytes.and_then(|bytes| String::from_utf8(bytes.to_vec()).ok()).ok_or_else(|| {
@@ -180,9 +238,34 @@ impl Codec<Counter> for PlainCodec {
 #[derive(Debug)]
 pub struct Echo;
 
-impl EffectRunner<Counter> for Echo {
-    fn start(&self, effect: String, _started: Started, sink: EffectSink<Counter>) {
+impl<V: Format> EffectRunner<Counter<V>> for Echo {
+    fn start(&self, effect: String, _started: Started, sink: EffectSink<Counter<V>>) {
         sink.settle(effect);
+    }
+}
+
+/// Keeps every effect running until it is told to answer.
+#[derive(Default)]
+pub struct Gate(Mutex<Vec<(String, EffectSink<Counter>)>>);
+
+impl Gate {
+    /// Effects that run.
+    pub fn waiting(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Answers all of them.
+    pub fn open(&self) {
+        let waiting = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        for (effect, sink) in waiting {
+            sink.settle(effect);
+        }
+    }
+}
+
+impl EffectRunner<Counter> for Gate {
+    fn start(&self, effect: String, _started: Started, sink: EffectSink<Counter>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((effect, sink));
     }
 }
 

@@ -1,7 +1,9 @@
-//! A few lines of HTTP/1.1 for asking local processes.
+//! A few lines of HTTP/1.1 for asking local processes, and a connection for telling them what no
+//! decent client would.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -51,6 +53,68 @@ pub fn get_json(port: u16, path: &str) -> Value {
     let (status, body) = request(port, "GET", path, &[], "");
     assert_eq!(status, 200, "{path}: {body}");
     serde_json::from_str(&body).unwrap_or_else(|error| panic!("{path}: {error}: {body}"))
+}
+
+/// An answer as it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Status code.
+    pub status: u16,
+    /// Headers, names in lower case.
+    pub headers: BTreeMap<String, String>,
+    /// As many bytes as `content-length` says.
+    pub body: Vec<u8>,
+}
+
+/// A connection on which any bytes can be sent.
+#[derive(Debug)]
+pub struct Connection {
+    stream: TcpStream,
+}
+
+impl Connection {
+    /// Connects to a local port. Reading waits for up to 30 s.
+    pub fn open(port: u16) -> Self {
+        let stream = TcpStream::connect(("127.0.0.1", port)).expect("somebody listens");
+        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout can be set");
+        stream.set_nodelay(true).expect("small writes go out at once");
+        Self { stream }
+    }
+
+    /// Sends bytes; fails when the other side has ended the connection.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes)
+    }
+
+    /// Says that nothing more comes.
+    pub fn end(&mut self) {
+        self.stream.shutdown(Shutdown::Write).expect("a connection can be half closed");
+    }
+
+    /// The next answer; `None` when the connection ends first. Panics when neither comes.
+    pub fn answer(&mut self) -> Option<Answer> {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            match self.stream.read(&mut byte) {
+                Ok(1) => head.push(byte[0]),
+                Ok(_) => return None,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return None,
+                Err(error) => panic!("neither an answer nor an end: {error}"),
+            }
+        }
+        let head = String::from_utf8_lossy(&head).into_owned();
+        let mut lines = head.lines();
+        let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
+        let headers: BTreeMap<String, String> = lines
+            .filter_map(|line| line.split_once(':'))
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+            .collect();
+        let length = headers.get("content-length").and_then(|length| length.parse().ok());
+        let mut body = vec![0; length.unwrap_or(0)];
+        self.stream.read_exact(&mut body).ok()?;
+        Some(Answer { status, headers, body })
+    }
 }
 
 fn unchunk(body: &str) -> String {

@@ -12,6 +12,9 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::wait;
 
+/// As the brokers are configured.
+const DEFAULT_REPLICATION: TopicReplication<'_> = TopicReplication::Fixed(-1);
+
 /// A record as read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Read {
@@ -57,7 +60,7 @@ pub fn create_topics(bootstrap: &str, topics: &[&str], partitions: i32, settings
     let topics: Vec<NewTopic<'_>> = topics
         .iter()
         .map(|name| {
-            let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+            let mut topic = NewTopic::new(name, partitions, DEFAULT_REPLICATION);
             for (key, value) in settings {
                 topic = topic.set(key, value);
             }
@@ -76,9 +79,13 @@ fn futures_block_on() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().build().expect("a small runtime")
 }
 
-/// A producer with acknowledgements from all replicas.
+/// A producer with acknowledgements from all replicas, and without repetitions when brokers fail.
 pub fn producer(bootstrap: &str) -> BaseProducer {
-    config(bootstrap).set("acks", "all").set("linger.ms", "2").create().expect("a producer")
+    config(bootstrap)
+        .set("enable.idempotence", "true")
+        .set("linger.ms", "2")
+        .create()
+        .expect("a producer")
 }
 
 /// Produces to an explicit partition.
@@ -109,9 +116,51 @@ pub fn end(bootstrap: &str, topic: &str, partition: i32, isolation: &str) -> i64
     high
 }
 
+/// Offsets after the last record of every partition, open transactions included.
+pub fn ends(bootstrap: &str, topic: &str, partitions: u32) -> Vec<i64> {
+    let consumer: BaseConsumer = config(bootstrap)
+        .set("group.id", "sendplane.tests")
+        .set("isolation.level", "read_uncommitted")
+        .create()
+        .expect("a consumer");
+    let end = |partition| {
+        let timeout = Duration::from_secs(20);
+        consumer.fetch_watermarks(topic, partition, timeout).expect("watermarks can be read").1
+    };
+    (0..partitions as i32).map(end).collect()
+}
+
+/// What a consumer group has committed for every partition: offset and metadata, `None` where it
+/// has not.
+pub fn committed(
+    bootstrap: &str,
+    group: &str,
+    topic: &str,
+    partitions: u32,
+) -> Vec<Option<(i64, String)>> {
+    let consumer: BaseConsumer =
+        config(bootstrap).set("group.id", group).create().expect("a consumer");
+    let mut asked = TopicPartitionList::new();
+    asked.add_partition_range(topic, 0, partitions as i32 - 1);
+    let found = consumer
+        .committed_offsets(asked, Duration::from_secs(20))
+        .expect("committed offsets can be read");
+    let offset = |partition| {
+        let element = found.find_partition(topic, partition)?;
+        Some((element.offset().to_raw().filter(|raw| *raw >= 0)?, element.metadata().to_owned()))
+    };
+    (0..partitions as i32).map(offset).collect()
+}
+
 /// Every committed record of `topic`, by partition and offset, up to the current end. Open
 /// transactions are waited for.
 pub fn read_all(bootstrap: &str, topic: &str, partitions: i32) -> Vec<Read> {
+    read_from(bootstrap, topic, &vec![0; partitions as usize])
+}
+
+/// As [`read_all`], from an offset on in each partition.
+pub fn read_from(bootstrap: &str, topic: &str, starts: &[i64]) -> Vec<Read> {
+    let partitions = starts.len() as i32;
     let consumer: BaseConsumer = config(bootstrap)
         .set("group.id", "sendplane.tests")
         .set("enable.auto.commit", "false")
@@ -119,11 +168,11 @@ pub fn read_all(bootstrap: &str, topic: &str, partitions: i32) -> Vec<Read> {
         .set("auto.offset.reset", "error")
         .create()
         .expect("a consumer");
-    let ends: Vec<i64> =
-        (0..partitions).map(|p| end(bootstrap, topic, p, "read_uncommitted")).collect();
+    let ends = ends(bootstrap, topic, partitions as u32);
     let mut list = TopicPartitionList::new();
-    for partition in 0..partitions {
-        list.add_partition_offset(topic, partition, Offset::Beginning).expect("fits");
+    for (partition, start) in (0..).zip(starts) {
+        let start = if *start == 0 { Offset::Beginning } else { Offset::Offset(*start) };
+        list.add_partition_offset(topic, partition, start).expect("fits");
     }
     consumer.assign(&list).expect("assigns");
     let mut found = Vec::new();
@@ -138,7 +187,8 @@ pub fn read_all(bootstrap: &str, topic: &str, partitions: i32) -> Vec<Read> {
             .all(|partition| {
                 let element = positions.find_partition(topic, partition);
                 let position = element.and_then(|e| e.offset().to_raw()).unwrap_or(-1);
-                ends[partition as usize] == 0 || position >= ends[partition as usize]
+                let end = ends[partition as usize];
+                end <= starts[partition as usize] || position >= end
             })
             .then_some(())
     });

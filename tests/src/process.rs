@@ -45,6 +45,11 @@ impl Process {
         self.signal("CONT");
     }
 
+    /// SIGTERM, without waiting.
+    pub fn ask_to_end(&self) {
+        self.signal("TERM");
+    }
+
     /// SIGTERM, then waits for the end.
     pub fn terminate(mut self, limit: Duration) -> ExitStatus {
         self.signal("TERM");
@@ -53,8 +58,29 @@ impl Process {
 
     /// Waits for the end.
     pub fn wait(&mut self, limit: Duration) -> ExitStatus {
-        let what = format!("{} ends", self.name);
-        wait::until(&what, limit, || self.child.try_wait().expect("a child can be asked"))
+        let deadline = wait::now() + limit;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child can be asked") {
+                return status;
+            }
+            if wait::now() > deadline {
+                let stacks = self.stacks();
+                panic!("not within {limit:?}: {} ends; its threads:\n{stacks}", self.name);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// What every thread is doing, by gdb where it is installed: a process that hangs is rare, and
+    /// this is the only time to ask it.
+    fn stacks(&self) -> String {
+        let output = Command::new("gdb")
+            .args(["-p", &self.pid().to_string(), "-batch", "-ex", "thread apply all bt"])
+            .output();
+        match output {
+            Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
+            Err(error) => format!("(gdb: {error})"),
+        }
     }
 
     fn signal(&self, signal: &str) {

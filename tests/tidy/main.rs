@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::process::Command;
 
 use cargo_metadata::{DependencyKind, MetadataCommand};
 use sendplane_tests::stack::root;
@@ -38,7 +39,8 @@ const HARMLESS: [(&str, &str); 1] = [("apache-avro", "rand")];
 fn graph() -> BTreeMap<String, BTreeSet<String>> {
     let metadata = MetadataCommand::new()
         .manifest_path(root().join("Cargo.toml"))
-        .other_options(["--locked".to_owned(), "--offline".to_owned()])
+        // Packages of other platforms need not be here.
+        .other_options(["--locked", "--offline", "--filter-platform", &host()].map(str::to_owned))
         .exec()
         .expect("cargo metadata runs");
     let resolve = metadata.resolve.as_ref().expect("a resolved graph");
@@ -55,6 +57,14 @@ fn graph() -> BTreeMap<String, BTreeSet<String>> {
             (metadata[&node.id].name.to_string(), dependencies)
         })
         .collect()
+}
+
+/// The platform's name as Cargo writes it, such as `x86_64-unknown-linux-gnu`.
+fn host() -> String {
+    let output = Command::new("rustc").arg("-vV").output().expect("rustc runs");
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
+    host.expect("rustc names its host").to_owned()
 }
 
 fn reachable(graph: &BTreeMap<String, BTreeSet<String>>, from: &str) -> BTreeSet<String> {
@@ -119,13 +129,16 @@ fn stages_do_not_use_each_other() {
 #[test]
 fn the_tree_holds_nothing_unfinished() {
     let words = ["todo!", "unimplemented!", "#[ignore", "should_panic", "FIXME"];
+    // What takes longer than a minute is run by its own target.
+    let long = "#[ignore = \"long: make chaos\"]";
     for dir in ["crates", "tests"] {
         for (path, text) in sources(&root().join(dir)) {
             if path.ends_with("tidy/main.rs") {
                 continue;
             }
+            let finished = text.replace(long, "");
             for word in words {
-                assert!(!text.contains(word), "{path} contains {word}");
+                assert!(!finished.contains(word), "{path} contains {word}");
             }
             let lines = text.lines().count();
             assert!(lines <= 700, "{path} has {lines} lines; split it");

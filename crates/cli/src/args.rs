@@ -75,6 +75,9 @@ pub enum Command {
     /// Look at outcomes
     #[command(subcommand)]
     Outcomes(Outcomes),
+    /// Look at dead letters, and give them again once their cause is mended
+    #[command(subcommand)]
+    Dlq(Dlq),
     /// Look at stores
     #[command(subcommand)]
     State(State),
@@ -252,6 +255,93 @@ pub enum Outcomes {
 }
 
 #[derive(Debug, Subcommand)]
+pub enum Dlq {
+    /// Count dead letters by stage, code and tenant
+    List(DlqList),
+    /// Print one dead letter with all its headers, its value, and what to do about it
+    Show {
+        /// stage/partition/offset, as `dlq list --each` prints it
+        id: String,
+        /// The same as --output json
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write dead letters to the topic they came from once more; no message is ever doubled by it
+    Replay(DlqReplay),
+}
+
+#[derive(Debug, Default, Args)]
+pub struct DlqFilter {
+    /// Only of this stage
+    #[arg(long)]
+    pub stage: Option<String>,
+    /// Only of this tenant: with it as record key
+    #[arg(long)]
+    pub tenant: Option<String>,
+    /// Only dead-lettered at this time or later: RFC 3339, or a span back from now such as 2h
+    #[arg(long, value_name = "TIME|SPAN")]
+    pub since: Option<String>,
+    /// Only dead-lettered before this time
+    #[arg(long, value_name = "TIME|SPAN")]
+    pub until: Option<String>,
+    /// At most so many: rows or letters of `list`, the newest; letters of `replay`, the oldest
+    #[arg(long)]
+    pub limit: Option<usize>,
+    /// The same as --output json
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct DlqList {
+    #[command(flatten)]
+    pub filter: DlqFilter,
+    /// Only with this code, the stable name of a reason
+    #[arg(long, visible_alias = "reason")]
+    pub code: Option<String>,
+    /// One line per dead letter instead of counts
+    #[arg(long)]
+    pub each: bool,
+    /// Only what was not replayed yet
+    #[arg(long)]
+    pub pending: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct DlqReplay {
+    /// Dead letters, stage/partition/offset; without any the filters choose
+    pub ids: Vec<String>,
+    #[command(flatten)]
+    pub filter: DlqFilter,
+    /// Only with this code, the stable name of a reason
+    #[arg(long)]
+    pub code: Option<String>,
+    /// Why they are replayed; recorded with each
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// Who replays them; recorded with each, with the name of this host
+    #[arg(long, env = "USER", value_name = "NAME")]
+    pub by: Option<String>,
+    /// Print what would be done and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// At most so many in a second
+    #[arg(long, value_name = "N", default_value = "100", value_parser = rate)]
+    pub rate: u32,
+    /// Also what was replayed before
+    #[arg(long)]
+    pub again: bool,
+}
+
+/// `100`, or `100/s`.
+fn rate(text: &str) -> Result<u32, String> {
+    let number = text.strip_suffix("/s").unwrap_or(text).parse().ok();
+    number
+        .filter(|rate| (1..=100_000).contains(rate))
+        .ok_or_else(|| "give records per second, 1 to 100000".to_owned())
+}
+
+#[derive(Debug, Subcommand)]
 pub enum State {
     /// Prove that the stores of a stopped instance equal their changelog
     Verify {
@@ -281,5 +371,15 @@ mod tests {
         assert!(parses("sendplane message show --tenant acme --key k"));
         assert!(!parses("sendplane message show --key k"));
         assert!(!parses("sendplane message show"));
+    }
+
+    #[test]
+    fn a_replay_has_a_reason() {
+        let parses = |line: &str| Cli::try_parse_from(line.split(' ')).is_ok();
+        assert!(parses("sendplane dlq replay send/0/1 send/0/2 --reason healed --rate 5/s"));
+        assert!(parses("sendplane dlq replay --stage send --code c --reason healed --dry-run"));
+        assert!(!parses("sendplane dlq replay send/0/1"));
+        assert!(!parses("sendplane dlq replay send/0/1 --reason healed --rate 0"));
+        assert!(parses("sendplane dlq list --reason unknown_tenant --each --since 2h --json"));
     }
 }

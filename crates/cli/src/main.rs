@@ -5,6 +5,7 @@
 mod args;
 mod consent;
 mod directory;
+mod dlq;
 mod message;
 mod outcomes;
 mod output;
@@ -77,6 +78,7 @@ fn run(cli: &Cli) -> Result<ExitCode, Fault> {
         Command::Tail(command) => tail::run(&session, command),
         Command::Message(command) => message::run(&session, command),
         Command::Outcomes(command) => outcomes::run(&session, command),
+        Command::Dlq(command) => dlq::run(&session, command),
         Command::State(command) => state::run(&session, command),
     }
 }

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use comfy_table::{ContentArrangement, Table, presets};
-use jiff::Timestamp as Moment;
+use jiff::{SignedDuration, Timestamp as Moment};
 use sendplane_domain::time::Timestamp;
 use serde_json::Value;
 
@@ -42,9 +42,27 @@ pub fn parse_moment(text: &str) -> Option<Timestamp> {
     Some(Timestamp::from_millis(moment.as_millisecond()))
 }
 
+/// Reads RFC 3339, or a span back from `now` such as `2h`.
+pub fn parse_past(text: &str, now: Timestamp) -> Option<Timestamp> {
+    parse_moment(text).or_else(|| {
+        let span: SignedDuration = text.parse().ok()?;
+        let back = i64::try_from(span.as_millis()).ok().filter(|back| *back >= 0)?;
+        Some(Timestamp::from_millis(now.as_millis().saturating_sub(back)))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_in_the_past_is_a_moment_or_a_span() {
+        let now = Timestamp::from_millis(1_700_000_000_000);
+        let past = |text: &str| parse_past(text, now).map(Timestamp::as_millis);
+        assert_eq!(past("2h"), Some(1_700_000_000_000 - 7_200_000));
+        assert_eq!(past("2023-11-14T22:13:20Z"), Some(1_700_000_000_000));
+        assert_eq!((past("-2h"), past("soon"), past("")), (None, None, None));
+    }
 
     #[test]
     fn moments_round_trip() {

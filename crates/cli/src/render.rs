@@ -81,6 +81,16 @@ pub fn json_of(value: &Avro) -> Value {
     }
 }
 
+/// Bytes as base64.
+pub fn base64(bytes: &[u8]) -> String {
+    BASE64.encode(bytes)
+}
+
+/// A header's value, as base64 if it is no text.
+pub fn header_text(value: &[u8]) -> String {
+    std::str::from_utf8(value).map_or_else(|_| BASE64.encode(value), str::to_owned)
+}
+
 /// A record as one JSON object. What cannot be decoded is there as `value_base64` with the `error`.
 pub fn line_of(source: &dyn SchemaSource, record: &TailRecord) -> Value {
     let mut line = Map::new();
@@ -97,8 +107,7 @@ pub fn line_of(source: &dyn SchemaSource, record: &TailRecord) -> Value {
         }
     }
     let headers = record.headers.iter().map(|(name, value)| {
-        let text = std::str::from_utf8(value).map_or_else(|_| BASE64.encode(value), str::to_owned);
-        (name.clone(), json!(text))
+        (name.clone(), json!(header_text(value.as_deref().unwrap_or_default())))
     });
     line.insert("headers".into(), Value::Object(headers.collect()));
     match record.value.as_deref() {
@@ -142,7 +151,11 @@ mod tests {
             timestamp: Timestamp::from_millis(1_700_000_000_000),
             key: Some(b"acme".to_vec()),
             value,
-            headers: vec![("traceparent".into(), b"00-a".to_vec()), ("x".into(), vec![0xff])],
+            headers: vec![
+                ("traceparent".into(), Some(b"00-a".to_vec())),
+                ("x".into(), Some(vec![0xff])),
+                ("none".into(), None),
+            ],
         }
     }
 
@@ -164,7 +177,7 @@ mod tests {
         let expected = json!({
             "topic": "sendplane.consent.v1", "partition": 3, "offset": 14,
             "timestamp": "2023-11-14T22:13:20.000Z", "key": "acme",
-            "headers": { "traceparent": "00-a", "x": "/w==" },
+            "headers": { "traceparent": "00-a", "x": "/w==", "none": "" },
             "value": {
                 "tenant": "acme", "recipient": "+15550001111", "scope": "ALL",
                 "state": "WITHDRAWN", "changed_at": "2023-11-14T22:13:20.120Z", "source": "cli",

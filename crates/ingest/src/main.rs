@@ -1,6 +1,7 @@
 //! The ingest stage and the webhook gateway as a process.
 
 mod config;
+mod secrets;
 mod serve;
 
 use std::process::ExitCode;

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
-use sendplane_provider_model::{Accepted, Down, Duplicate, Injection, Summary, magic};
+use sendplane_provider_model::{Accepted, Down, Duplicate, Injection, Repeated, Summary, magic};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -28,6 +28,9 @@ pub(crate) fn router(admin: Admin) -> Router {
         .route("/livez", get(|| async { "ok" }))
         .route("/metasim/ledger", get(ledger))
         .route("/metasim/faults", get(faults).post(set_faults))
+        .route("/metasim/limits", get(limits).post(set_limits))
+        .route("/metasim/violations", get(violations).delete(reset_violations))
+        .route("/metasim/rates", get(rates))
         .route("/metasim/inbound", post(inject))
         .route("/metasim/recipients", get(|| async { Json(magic::TABLE) }))
         .route("/metasim/webhooks", get(webhooks))
@@ -55,6 +58,9 @@ struct LedgerQuery {
     to: Option<String>,
     /// Groups of this many opaque fields with more than one message, instead of messages.
     duplicates: Option<usize>,
+    /// Opaque data that came with more than one request, instead of messages.
+    #[serde(default)]
+    repeated: bool,
 }
 
 #[derive(Serialize)]
@@ -63,6 +69,7 @@ enum LedgerAnswer {
     Page { accepted: Vec<Accepted>, next: u64, total: u64 },
     Summary(Box<Summary>),
     Duplicates { duplicates: Vec<Duplicate> },
+    Repeated { repeated: Vec<Repeated> },
 }
 
 async fn ledger(State(admin): State<Admin>, Query(query): Query<LedgerQuery>) -> Response {
@@ -74,6 +81,8 @@ async fn ledger(State(admin): State<Admin>, Query(query): Query<LedgerQuery>) ->
         let all = ledger.accepted().len() as u64;
         if query.summary {
             LedgerAnswer::Summary(Box::new(model.summary()))
+        } else if query.repeated {
+            LedgerAnswer::Repeated { repeated: ledger.repeated() }
         } else if let Some(fields) = query.duplicates {
             LedgerAnswer::Duplicates { duplicates: ledger.duplicates(fields) }
         } else {
@@ -116,6 +125,51 @@ async fn set_faults(State(admin): State<Admin>, Json(patch): Json<Value>) -> Res
     match admin.shared.set_faults(faults.clone()) {
         Ok(()) => Json(faults).into_response(),
         Err(err) => refused(StatusCode::BAD_REQUEST, &err.to_string()),
+    }
+}
+
+async fn limits(State(admin): State<Admin>) -> Response {
+    let limits = admin.shared.model().limits().clone();
+    Json(limits).into_response()
+}
+
+async fn set_limits(State(admin): State<Admin>, Json(patch): Json<Value>) -> Response {
+    let current = admin.shared.model().limits().clone();
+    let set = current.patched(&patch).and_then(|limits| {
+        admin.shared.set_limits(limits.clone())?;
+        Ok(limits)
+    });
+    match set {
+        Ok(limits) => Json(limits).into_response(),
+        Err(err) => refused(StatusCode::BAD_REQUEST, &err.to_string()),
+    }
+}
+
+async fn violations(State(admin): State<Admin>) -> Response {
+    let violations = admin.shared.model().violations();
+    Json(violations).into_response()
+}
+
+async fn reset_violations(State(admin): State<Admin>) -> StatusCode {
+    admin.shared.model().reset_violations();
+    StatusCode::NO_CONTENT
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RatesQuery {
+    /// Graph id of the number.
+    number: String,
+    /// First second, Unix time.
+    #[serde(default)]
+    since: i64,
+}
+
+async fn rates(State(admin): State<Admin>, Query(query): Query<RatesQuery>) -> Response {
+    let rates = admin.shared.model().rates(&query.number, query.since);
+    match rates {
+        Some(seconds) => Json(json!({"number": query.number, "seconds": seconds})).into_response(),
+        None => refused(StatusCode::NOT_FOUND, &format!("no phone number {}", query.number)),
     }
 }
 

@@ -1,17 +1,19 @@
-//! The Graph endpoints of a business number.
+//! The Graph endpoints: sends of a number, questions about a number, an account or a token.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{ConnectInfo, Path, State};
+use axum::extract::{ConnectInfo, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use sendplane_provider_model::{Answer, Call, Endpoint, TransportFault};
+use sendplane_provider_model::{Answer, Call, Endpoint, NodeCall, TransportFault};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::clock;
 use crate::listener::{Cut, Link};
 use crate::shared::Shared;
 
@@ -19,7 +21,8 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
     Router::new()
         .route("/{version}/{phone_number_id}/messages", post(messages))
         .route("/{version}/{phone_number_id}/marketing_messages", post(marketing_messages))
-        .route("/{version}/{phone_number_id}", get(phone_number))
+        .route("/{version}/debug_token", get(debug_token))
+        .route("/{version}/{id}", get(node))
         .fallback(unknown_path)
 }
 
@@ -53,11 +56,17 @@ async fn send(
     headers: &HeaderMap,
     body: &[u8],
 ) -> Response {
+    // The time of the answer counts from here, however long the model was busy with others.
+    let start = clock::monotonic();
     let bearer_token = bearer_token(headers);
     let answer = shared.send(&Call { endpoint, phone_number_id, bearer_token, body });
     if answer.delay_ms > 0 {
-        tokio::time::sleep(Duration::from_millis(answer.delay_ms)).await;
+        tokio::time::sleep_until(start + Duration::from_millis(answer.delay_ms)).await;
     }
+    carry_out(answer, link)
+}
+
+fn carry_out(answer: Answer, link: &Link) -> Response {
     match answer.fault {
         None => respond(answer),
         Some(fault) => {
@@ -90,22 +99,44 @@ fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-async fn phone_number(
+#[derive(Debug, Deserialize)]
+struct NodeQuery {
+    fields: Option<String>,
+}
+
+async fn node(
     State(shared): State<Arc<Shared>>,
-    Path((_, phone_number_id)): Number,
+    Path((_, id)): Path<(String, String)>,
+    Query(query): Query<NodeQuery>,
+    ConnectInfo(link): ConnectInfo<Link>,
     headers: HeaderMap,
 ) -> Response {
-    let model = shared.model();
-    let (code, text) = match bearer_token(&headers) {
-        None => (104, "An access token is required"),
-        Some(token) if !model.token_is_valid(token) => (190, "Invalid OAuth access token"),
-        Some(_) => match model.throughput(&phone_number_id) {
-            Some(value) => return axum::Json(value).into_response(),
-            None => (100, "Object does not exist"),
-        },
-    };
-    let status = if code == 100 { StatusCode::BAD_REQUEST } else { StatusCode::UNAUTHORIZED };
-    (status, axum::Json(error(code, text))).into_response()
+    let (fields, bearer_token) = (query.fields.as_deref(), bearer_token(&headers));
+    carry_out(shared.get(&NodeCall { id: &id, fields, bearer_token }), &link)
+}
+
+#[derive(Debug, Deserialize)]
+struct TokenQuery {
+    input_token: String,
+}
+
+async fn debug_token(
+    State(shared): State<Arc<Shared>>,
+    Query(query): Query<TokenQuery>,
+    headers: HeaderMap,
+) -> Response {
+    let mut model = shared.model();
+    let asker = bearer_token(&headers);
+    // A token may ask about itself, also when it is no longer valid.
+    match asker {
+        Some(asker) if asker == query.input_token || model.token_is_valid(asker) => {
+            axum::Json(model.debug_token(clock::now_ms(), &query.input_token)).into_response()
+        }
+        _ => {
+            let body = error(190, "Invalid OAuth access token");
+            (StatusCode::UNAUTHORIZED, axum::Json(body)).into_response()
+        }
+    }
 }
 
 async fn unknown_path() -> Response {

@@ -3,6 +3,20 @@
 //! Reading order: [`Options`], [`Server`]; then `api` (Graph endpoints), `admin` (endpoints for
 //! testers), `pump` (webhook delivery), `listener` (real transport faults).
 //!
+//! | endpoint | for |
+//! |---|---|
+//! | `POST /{version}/{number}/messages`, `/marketing_messages` | sends |
+//! | `GET /{version}/{number or account}?fields=…`, `/{version}/debug_token?input_token=…` | questions |
+//! | `GET /metasim/ledger?since=&limit=&summary=&opaque_prefix=&to=&duplicates=&repeated=` | what was accepted |
+//! | `GET`, `POST /metasim/faults`; `GET`, `POST /metasim/limits` | knobs; a post changes what it names |
+//! | `GET`, `DELETE /metasim/violations` | calls above a limit since the last `DELETE` |
+//! | `GET /metasim/rates?number=&since=` | calls, accepted and inbound by second |
+//! | `POST /metasim/inbound` | an injection, e.g. `{"kind": "throughput_upgrade", "phone_number_id": "1"}` |
+//! | `GET /metasim/recipients` | recipients with a fixed result |
+//! | `GET /metasim/webhooks`, `PUT /metasim/webhooks/url`, `POST /metasim/webhooks/verify` | delivery |
+//!
+//! `examples/load.rs` measures the rate and the exactness of answer times on a machine.
+//!
 //! **Architecture invariant:** the shell decides nothing. It gives the model bytes and wall time,
 //! and carries out what the model answers: delays, closed connections, webhooks.
 

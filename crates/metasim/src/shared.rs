@@ -2,7 +2,9 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use sendplane_provider_model::{Answer, Call, Down, Faults, Injection, Invalid, Model, Unknown};
+use sendplane_provider_model::{
+    Answer, Call, Down, Faults, Injection, Invalid, Limits, Model, NodeCall, Unknown,
+};
 use tokio::sync::{Notify, watch};
 
 use crate::clock;
@@ -29,6 +31,14 @@ impl Shared {
 
     pub(crate) fn send(&self, call: &Call<'_>) -> Answer {
         self.step(|model| model.handle_send(clock::now_ms(), call))
+    }
+
+    pub(crate) fn get(&self, call: &NodeCall<'_>) -> Answer {
+        self.step(|model| model.handle_get(clock::now_ms(), call))
+    }
+
+    pub(crate) fn set_limits(&self, limits: Limits) -> Result<(), Invalid> {
+        self.step(|model| model.set_limits(limits))
     }
 
     pub(crate) fn inject(&self, injection: Injection) -> Result<Option<String>, Unknown> {

@@ -58,6 +58,7 @@ pub const TABLE: &[Described] = &[
     entry(131031, 403, "Account has been locked"),
     entry(131037, 400, "Display name is not approved"),
     entry(131042, 400, "Payment problem of the business"),
+    entry(131043, 400, "Message expired"),
     entry(131045, 500, "Phone number registration problem"),
     entry(131047, 400, "Re-engagement message"),
     entry(131048, 400, "Spam rate limit hit"),

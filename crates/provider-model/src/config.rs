@@ -1,8 +1,15 @@
 //! What the modelled account looks like: numbers, templates, limits, delays.
 
+mod limits;
+
 use serde::{Deserialize, Serialize};
 
 use crate::fault::Faults;
+pub(crate) use limits::TTL_SECONDS_MAX;
+pub use limits::{
+    CallLimit, Limits, MarketingAccount, MarketingRule, Offline, Pacing, PairModel, Portfolio,
+    PortfolioRule, Reported, TemplateTtl, Tier, Ttl, Upgrade,
+};
 
 /// The whole account. Every field has a default, so an empty file is the demo account.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,6 +25,8 @@ pub struct Config {
     pub verify_token: String,
     /// Bearer tokens that are accepted; any of them may send from any number.
     pub access_tokens: Vec<String>,
+    /// Bearer tokens with an end or with accounts of their own.
+    pub tokens: Vec<Token>,
     /// The business phone numbers.
     pub phone_numbers: Vec<PhoneNumber>,
     /// Message templates, keyed by (WABA, name, language).
@@ -37,6 +46,22 @@ pub struct Config {
     pub business_scoped_ids: bool,
     /// Disturbances at the start; they can be changed while running.
     pub faults: Faults,
+    /// Limits above these at the start; they can be changed while running.
+    pub limits: Limits,
+}
+
+/// A bearer token that is not valid for ever and everywhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Token {
+    /// The secret.
+    pub token: String,
+    /// From when on it answers 190, Unix milliseconds; absent: never.
+    #[serde(default)]
+    pub expires_at_ms: Option<i64>,
+    /// Accounts it may use (others answer 10); empty: all.
+    #[serde(default)]
+    pub waba_ids: Vec<String>,
 }
 
 /// One business phone number.
@@ -269,6 +294,18 @@ pub enum Invalid {
         /// Its language.
         language: String,
     },
+    /// Two portfolios with one id.
+    #[error("portfolio {0} is configured twice")]
+    PortfolioTwice(String),
+    /// An account in two portfolios, or with two states at the marketing endpoint.
+    #[error("account {0} is configured twice in one section of limits")]
+    AccountTwice(String),
+    /// A token in two places.
+    #[error("an access token is configured twice")]
+    TokenTwice,
+    /// A value that is not possible.
+    #[error("{0} must be {1}")]
+    Range(&'static str, &'static str),
     /// A probability outside 0 to 1.
     #[error("{0} must be between 0 and 1")]
     Probability(&'static str),
@@ -312,6 +349,13 @@ impl Config {
         if !(0.0..=1.0).contains(&self.read_ratio) {
             return Err(Invalid::Probability("read_ratio"));
         }
+        for (index, Token { token, .. }) in self.tokens.iter().enumerate() {
+            let before = &self.tokens[..index];
+            if self.access_tokens.contains(token) || before.iter().any(|t| t.token == *token) {
+                return Err(Invalid::TokenTwice);
+            }
+        }
+        self.limits.check()?;
         self.faults.check()
     }
 }
@@ -340,6 +384,7 @@ impl Default for Config {
             app_secret: "metasim-app-secret".to_owned(),
             verify_token: "metasim-verify-token".to_owned(),
             access_tokens: vec!["metasim-token".to_owned()],
+            tokens: Vec::new(),
             phone_numbers: vec![
                 number("100000000000001", "15550100001", 80),
                 number("100000000000002", "15550100002", 1_000),
@@ -364,6 +409,7 @@ impl Default for Config {
             updates_per_webhook_max: 20,
             business_scoped_ids: true,
             faults: Faults::default(),
+            limits: Limits::default(),
         }
     }
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::report::{Gate, LimitKind};
+
 /// One message that exists at the provider.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Accepted {
@@ -40,6 +42,15 @@ pub struct Duplicate {
     pub accepted: Vec<u64>,
 }
 
+/// Requests with one opaque text more than once: the caller sent one attempt twice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Repeated {
+    /// `biz_opaque_callback_data`.
+    pub opaque: String,
+    /// Requests seen with it, accepted or not.
+    pub calls: u64,
+}
+
 /// Counters of one business number.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct NumberSummary {
@@ -55,6 +66,10 @@ pub struct NumberSummary {
     pub calls_per_second_max: usize,
     /// Most accepted and inbound messages in any sliding second.
     pub messages_per_second_max: usize,
+    /// Most send requests in any second with both its ends.
+    pub calls_per_second_max_closed: usize,
+    /// Most accepted and inbound messages in any second with both its ends.
+    pub messages_per_second_max_closed: usize,
 }
 
 /// Counters of everything.
@@ -72,6 +87,12 @@ pub struct Summary {
     pub untouched: u64,
     /// Requests refused because a pair limit was really exceeded.
     pub pair_violations: u64,
+    /// Calls above a limit since the last reset of [`crate::Violations`].
+    pub violations_by_kind: BTreeMap<LimitKind, u64>,
+    /// Calls to something closed since the same reset; see [`crate::Violations::after_refusal`].
+    pub calls_after_refusal: BTreeMap<Gate, u64>,
+    /// Messages that wait for the verdict about their template now.
+    pub messages_held: u64,
     /// Webhook updates emitted, by status or kind; repeated ones count again.
     pub updates_by_kind: BTreeMap<String, u64>,
     /// Webhook updates that were dropped by a fault knob.
@@ -130,6 +151,14 @@ impl Ledger {
     /// before they were read count too: the ledger sees what the provider could not.
     pub fn calls_with_opaque(&self, opaque: &str) -> u64 {
         self.by_opaque.get(opaque).map_or(0, |entry| entry.calls)
+    }
+
+    /// Opaque data that came with more than one request, in order of the text.
+    pub fn repeated(&self) -> Vec<Repeated> {
+        let several = self.by_opaque.iter().filter(|(_, entry)| entry.calls > 1);
+        several
+            .map(|(opaque, entry)| Repeated { opaque: opaque.clone(), calls: entry.calls })
+            .collect()
     }
 
     /// Groups of opaque data with more than one message. A group is the first `fields` fields,
@@ -241,6 +270,12 @@ mod tests {
         assert_eq!(ledger.duplicates(4), vec![]);
         assert_eq!(ledger.duplicates(1)[0].accepted, vec![0, 1, 2]);
         assert_eq!(ledger.duplicates(0), vec![], "no fields: the whole text is the group");
+    }
+
+    #[test]
+    fn one_opaque_text_in_two_requests_is_repeated() {
+        let expected = vec![Repeated { opaque: "x.1.m1.2".to_owned(), calls: 2 }];
+        assert_eq!(ledger().repeated(), expected);
     }
 
     #[test]

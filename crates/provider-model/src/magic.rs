@@ -122,6 +122,9 @@ pub enum Script {
     HeldThenSent(Option<u64>),
     /// Held for this many milliseconds (none: as configured), then failed with 132015.
     HeldThenDropped(Option<u64>),
+    /// Sent; delivered and read only after this many milliseconds, because the recipient is
+    /// offline. Dropped when the message expires before.
+    Offline(u64),
     /// Sent, delivered, read; then the recipient writes "STOP".
     ThenStopMessage,
     /// Sent, delivered, read; then the recipient stops marketing (`user_preferences`).
@@ -189,6 +192,7 @@ pub const TABLE: &[Row] = {
         row(33, None, false, "sent, read; delivered never comes"),
         row(34, Milliseconds, false, "sent webhook before the answer (answer after 0: 2 s)"),
         row(35, None, false, "read, delivered, sent in this order"),
+        row(36, Seconds, false, "sent; delivered and read after the time (0: 1 h), if not expired"),
         row(40, Seconds, false, "held_for_quality_assessment, after the time sent and read"),
         row(41, Seconds, false, "held_for_quality_assessment, after the time failed 132015"),
         row(50, None, false, "read, then the recipient writes STOP"),
@@ -270,6 +274,7 @@ fn script(kind: u32, parameter: u32, m: u32) -> Option<Script> {
         33 => Script::ReadWithoutDelivered,
         34 => Script::BeforeAnswer,
         35 => Script::Reversed,
+        36 => Script::Offline(or(parameter, 3_600) * 1_000),
         40 => Script::HeldThenSent(held_ms),
         41 => Script::HeldThenDropped(held_ms),
         50 => Script::ThenStopMessage,

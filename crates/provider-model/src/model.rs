@@ -1,20 +1,30 @@
 //! The model: state, and the parts that drive it.
 
+mod accept;
+mod agenda;
 mod emit;
+mod gate;
+mod node;
 mod send;
+pub(crate) mod state;
+mod templates;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use serde_json::{Value, json};
 
-use crate::config::{Config, Invalid, TemplateStatus};
+use crate::config::{Config, Invalid, Limits};
 use crate::fault::Faults;
 use crate::ledger::{Ledger, NumberSummary, Summary};
-use crate::limit::{Pair, Window};
+use crate::limit::{Pair, THROUGHPUT_STANDARD, Window};
 use crate::queue::Queue;
+use crate::report::{NumberReport, Rate, Rates, Violations};
 use crate::request::Endpoint;
 use crate::rng::{Concern, Rng, hash_text, mix};
+use crate::suspension::TokenState;
+pub use node::NodeCall;
+use state::State;
 
 /// A send request as it came over the wire.
 #[derive(Clone, Copy, Debug)]
@@ -108,10 +118,21 @@ struct Number {
     messages: Window,
     /// Every call, to judge how well a caller paces itself.
     calls: Window,
+    /// Calls that only the throughput could refuse, and inbound messages.
+    offered: Window,
+    rates: Rates,
+    upgrade: Option<Upgrading>,
     accepted: u64,
     calls_total: u64,
     inbound: u64,
     violations: u64,
+}
+
+/// A throughput upgrade on its way.
+#[derive(Clone, Copy, Debug)]
+struct Upgrading {
+    until_ms: i64,
+    per_second: u32,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -141,6 +162,7 @@ pub struct Model {
     contacts: BTreeMap<String, Contact>,
     ledger: Ledger,
     pub(crate) queue: Queue,
+    pub(crate) state: State,
     webhooks: u64,
     inbound: u64,
     now_ms: i64,
@@ -157,6 +179,7 @@ impl Model {
             contacts: BTreeMap::new(),
             ledger: Ledger::default(),
             queue: Queue::default(),
+            state: State::new(&config),
             webhooks: 0,
             inbound: 0,
             now_ms: i64::MIN,
@@ -181,6 +204,60 @@ impl Model {
         Ok(())
     }
 
+    /// The limits as they are now.
+    pub fn limits(&self) -> &Limits {
+        &self.config.limits
+    }
+
+    /// Changes the limits; on an error nothing changes. Portfolios cannot be changed while running,
+    /// only their tier ([`crate::Injection::PortfolioTier`]).
+    pub fn set_limits(&mut self, limits: Limits) -> Result<(), Invalid> {
+        limits.check()?;
+        if limits.portfolios != self.config.limits.portfolios {
+            let reason = "unchanged while running; inject portfolio_tier instead";
+            return Err(Invalid::Range("limits.portfolios", reason));
+        }
+        let before = std::mem::replace(&mut self.config.limits, limits);
+        let now = &self.config.limits;
+        if (before.app_calls, before.account_calls) != (now.app_calls, now.account_calls) {
+            self.state.usage = Default::default();
+        }
+        Ok(())
+    }
+
+    /// Every call above a limit since the start or the last reset.
+    pub fn violations(&self) -> Violations {
+        let mut violations = self.state.violations.clone();
+        for (config, number) in self.config.phone_numbers.iter().zip(&self.numbers) {
+            let (calls, messages) = (number.calls.peaks_since(), number.messages.peaks_since());
+            let report = violations.numbers.entry(config.id.clone()).or_default();
+            *report = NumberReport {
+                violations: std::mem::take(&mut report.violations),
+                calls_per_second_max: calls.open,
+                calls_per_second_max_closed: calls.closed,
+                messages_per_second_max: messages.open,
+                messages_per_second_max_closed: messages.closed,
+            };
+        }
+        violations
+    }
+
+    /// Starts the report of [`Self::violations`] anew. The totals of [`Self::summary`] go on.
+    pub fn reset_violations(&mut self) {
+        self.state.violations = Violations::default();
+        for number in &mut self.numbers {
+            number.calls.reset_peaks();
+            number.messages.reset_peaks();
+        }
+    }
+
+    /// What a number did second by second from `since` (Unix seconds) on, without gaps; none for
+    /// an unknown number.
+    pub fn rates(&self, phone_number_id: &str, since: i64) -> Option<Vec<Rate>> {
+        let number = *self.by_id.get(phone_number_id)?;
+        Some(self.numbers[number].rates.series(since))
+    }
+
     /// The ground truth of messages.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
@@ -195,11 +272,17 @@ impl Model {
                 accepted: number.accepted,
                 inbound: number.inbound,
                 throughput_violations: number.violations,
-                calls_per_second_max: number.calls.peak(),
-                messages_per_second_max: number.messages.peak(),
+                calls_per_second_max: number.calls.peaks().open,
+                messages_per_second_max: number.messages.peaks().open,
+                calls_per_second_max_closed: number.calls.peaks().closed,
+                messages_per_second_max_closed: number.messages.peaks().closed,
             };
             summary.numbers.insert(config.id.clone(), counters);
         }
+        let waiting = self.state.pacing.values().map(|pacing| pacing.waiting() as u64);
+        summary.messages_held = waiting.sum();
+        summary.violations_by_kind = self.state.violations.by_kind.clone();
+        summary.calls_after_refusal = self.state.violations.after_refusal.clone();
         summary
     }
 
@@ -208,9 +291,11 @@ impl Model {
         self.contacts.get(to).map_or(0, |contact| contact.calls)
     }
 
-    /// When [`Self::due_webhooks`] has something to give, Unix milliseconds.
+    /// When [`Self::due_webhooks`] should be called next, Unix milliseconds: a webhook is due, or a
+    /// change of the account that may bring some.
     pub fn next_due(&self) -> Option<i64> {
-        self.queue.next_due()
+        let due = [self.queue.next_due(), self.state.agenda.next()];
+        due.into_iter().flatten().min()
     }
 
     /// Webhook updates that are not due yet or not fetched.
@@ -222,25 +307,34 @@ impl Model {
     /// Meta calls 80 messages per second `STANDARD`, more is `HIGH`.
     pub fn throughput(&self, phone_number_id: &str) -> Option<Value> {
         let number = &self.config.phone_numbers[*self.by_id.get(phone_number_id)?];
-        let level = if number.throughput_per_second > 80 { "HIGH" } else { "STANDARD" };
+        let high = number.throughput_per_second > THROUGHPUT_STANDARD;
+        let level = if high { "HIGH" } else { "STANDARD" };
         Some(json!({"throughput": {"level": level}, "id": number.id}))
     }
 
-    /// Whether a bearer token may use the API.
+    /// Whether a bearer token may use the API, as of the last call.
     pub fn token_is_valid(&self, token: &str) -> bool {
-        self.config.access_tokens.iter().any(|known| known == token)
+        let known = self.state.tokens.get(token);
+        known.is_some_and(|known| known.state_at(self.now_ms) == TokenState::Valid)
     }
 
-    /// Time never runs backwards inside the model, whatever a caller's clock does.
+    /// Time never runs backwards inside the model, whatever a caller's clock does. Changes whose
+    /// time has come happen first, each at its own time.
     pub(crate) fn advance(&mut self, now_ms: i64) -> i64 {
         self.now_ms = self.now_ms.max(now_ms);
+        while let Some((at_ms, change)) = self.state.agenda.pop(self.now_ms) {
+            self.change(at_ms, change);
+        }
         self.now_ms
     }
 
     /// A message from a customer: opens the service window and uses up throughput.
     pub(crate) fn note_inbound(&mut self, number: usize, from: &str, now_ms: i64) {
-        self.numbers[number].inbound += 1;
-        self.numbers[number].messages.count(now_ms);
+        let state = &mut self.numbers[number];
+        state.inbound += 1;
+        state.messages.count(now_ms);
+        state.offered.count(now_ms);
+        state.rates.now(now_ms).inbound += 1;
         let contact = self.contacts.entry(from.to_owned()).or_default();
         contact.pair(number).inbound_at_ms = Some(now_ms);
     }
@@ -265,47 +359,6 @@ impl Model {
         bytes.extend(id.bytes());
         bytes.push(0x00);
         format!("wamid.{}", base64::engine::general_purpose::STANDARD.encode(bytes))
-    }
-
-    /// Changes the review state of a template in every account that has it; false if there is
-    /// none of that name and language.
-    pub(crate) fn set_template_status(
-        &mut self,
-        name: &str,
-        language: &str,
-        to: TemplateStatus,
-    ) -> bool {
-        let mut found = false;
-        for template in &mut self.config.templates {
-            if template.name == name && template.language == language {
-                template.status = to;
-                found = true;
-            }
-        }
-        found
-    }
-
-    /// The accounts that have a template, ascending.
-    pub(crate) fn wabas_of_template(&self, name: &str, language: &str) -> Vec<String> {
-        let mut wabas = BTreeSet::new();
-        for template in &self.config.templates {
-            if template.name != name || template.language != language {
-                continue;
-            }
-            match &template.waba_id {
-                Some(id) => wabas.extend([id.clone()]),
-                None => {
-                    wabas.extend(self.config.phone_numbers.iter().map(|n| n.waba_id.clone()));
-                }
-            }
-        }
-        wabas.into_iter().collect()
-    }
-
-    /// A template id as Meta would number it: the same for the same template.
-    pub(crate) fn template_id(&self, name: &str, language: &str) -> u64 {
-        let key = hash_text(name) ^ mix(hash_text(language));
-        Rng::keyed(self.config.seed, Concern::TemplateId, key).between(1 << 40, 1 << 50)
     }
 }
 

@@ -222,7 +222,10 @@ fn content(
         let index = template::check(config, &number.waba_id, object("template")?)?;
         let marketing = config.templates[index].category == Category::Marketing;
         if endpoint == Endpoint::MarketingMessages && !marketing {
-            return Err(Refusal::new(131_055, "Only marketing templates can be sent here."));
+            let accounts = &config.limits.marketing_accounts;
+            let account = accounts.iter().find(|account| account.waba_id == number.waba_id);
+            let code = account.map_or(131_055, |account| account.not_marketing_code);
+            return Err(Refusal::new(code, "Only marketing templates can be sent here."));
         }
         return Ok(Content::Template(index));
     }

@@ -16,6 +16,9 @@ pub(crate) enum Concern {
     InboundId,
     BusinessScopedId,
     TemplateId,
+    MarketingCap,
+    Pacing,
+    Offline,
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014).

@@ -127,6 +127,15 @@ fn steps(script: Script, m: &Moments) -> Vec<Step> {
             (m.delivered, m.delivered, "delivered"),
             (m.read, m.read, "read"),
         ],
+        Script::Offline(ms) => {
+            let back = m.accepted + ms as i64;
+            let read = m.read - m.delivered;
+            vec![
+                (m.sent, m.sent, "sent"),
+                (back, back, "delivered"),
+                (back + read, back + read, "read"),
+            ]
+        }
         Script::HeldThenSent(ms) => held(ms),
     }
 }
@@ -150,6 +159,7 @@ fn failure(script: Script, m: &Moments) -> Option<(i64, Option<i64>)> {
         | Script::Repeated(_)
         | Script::Late(_)
         | Script::BeforeAnswer
+        | Script::Offline(_)
         | Script::HeldThenSent(_)
         | Script::ThenStopMessage
         | Script::ThenStopPreference => None,

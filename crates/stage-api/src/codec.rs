@@ -4,6 +4,9 @@ use sendplane_domain::time::Timestamp;
 
 use crate::stage::{Globals, Stage};
 
+/// A header: its name, and its value byte for byte.
+pub type Header = (String, Option<Vec<u8>>);
+
 /// A record as it stands in the log.
 #[derive(Clone, Copy, Debug)]
 pub struct RawRecord<'r> {
@@ -19,6 +22,8 @@ pub struct RawRecord<'r> {
     pub key: Option<&'r [u8]>,
     /// Value bytes; `None` is a tombstone.
     pub value: Option<&'r [u8]>,
+    /// Headers in their order; names may repeat.
+    pub headers: &'r [Header],
 }
 
 /// Why a record goes to the dead-letter topic.

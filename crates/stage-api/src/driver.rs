@@ -11,6 +11,7 @@ use sendplane_domain::trace::TraceContext;
 use crate::codec::DeadLetter;
 use crate::commit::{COMMIT_KEY, CommitRecord, Fold};
 use crate::cycle::{Applied, Cycle, CycleTime, Performed, Transition};
+use crate::replay::Replay;
 use crate::stage::{Globals, Input, RecordMeta, Stage};
 
 /// State and changelog entries are plain bytes.
@@ -117,11 +118,35 @@ impl<S: Stage> Driver<S> {
         record: S::Record,
         trace: TraceContext,
     ) -> Produced<S> {
+        let meta = self.next_meta(topic);
+        self.run(|cycle| vec![cycle.apply(Input::Record { record, meta }, trace)])
+    }
+
+    /// Feeds one record that `replay` says comes from the dead letters; its Kafka timestamp is
+    /// `timestamp`, that of the record it repeats.
+    pub fn record_replayed(
+        &mut self,
+        topic: &'static str,
+        record: S::Record,
+        timestamp: Timestamp,
+        replay: Replay,
+    ) -> Produced<S> {
+        let meta = RecordMeta { timestamp, replay_of: Some(replay), ..self.next_meta(topic) };
+        self.run(|cycle| vec![cycle.apply(Input::Record { record, meta }, TraceContext::default())])
+    }
+
+    /// Where the next record of `topic` will stand, and there it stands now.
+    fn next_meta(&mut self, topic: &'static str) -> RecordMeta {
         let offset = *self.offsets.get(topic).unwrap_or(&0);
         self.offsets.insert(topic.to_owned(), offset + 1);
-        let meta =
-            RecordMeta { topic, partition: self.partition, offset, timestamp: self.now, key: None };
-        self.run(|cycle| vec![cycle.apply(Input::Record { record, meta }, trace)])
+        RecordMeta {
+            topic,
+            partition: self.partition,
+            offset,
+            timestamp: self.now,
+            key: None,
+            replay_of: None,
+        }
     }
 
     /// Feeds the result of an effect.

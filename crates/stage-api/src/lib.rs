@@ -2,7 +2,8 @@
 //!
 //! Reading order: [`stage`] (what a stage is), [`context`] (what it may do), [`table`] (typed
 //! state), [`overlay`] and [`cycle`] (one group commit), [`commit`] (what makes it durable),
-//! [`driver`] (the in-memory host for tests).
+//! [`replay`] (records that come back from the dead letters), [`driver`] (the in-memory host for
+//! tests).
 //!
 //! **Architecture invariant:** no Kafka, no RocksDB, no async, no clock and no randomness. A stage
 //! therefore runs unchanged in the driver, in the simulator and in the runtime.
@@ -16,15 +17,17 @@ pub mod context;
 pub mod cycle;
 pub mod driver;
 pub mod overlay;
+pub mod replay;
 pub mod stage;
 pub mod table;
 pub mod timer;
 
-pub use codec::{Codec, DeadLetter, Encoded, RawRecord, Undecoded};
+pub use codec::{Codec, DeadLetter, Encoded, Header, RawRecord, Undecoded};
 pub use commit::{CommitRecord, Fold};
 pub use context::Context;
 pub use cycle::{Cycle, Performed, Transition};
 pub use overlay::{Overlay, StateFault, StateReader};
+pub use replay::Replay;
 pub use stage::{Globals, Input, InputClass, InputTopic, RecordMeta, Stage};
 pub use table::{Table, TableKey, TableValue};
 pub use timer::TimerKey;

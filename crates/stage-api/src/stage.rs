@@ -2,11 +2,14 @@
 
 use std::fmt::Debug;
 
+use sendplane_domain::id::SourcePosition;
 use sendplane_domain::time::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::codec::RawRecord;
 use crate::context::Context;
+use crate::replay::Replay;
 
 /// A stage of the send plane.
 pub trait Stage: Sized + Send + Sync + 'static {
@@ -71,6 +74,33 @@ pub struct RecordMeta {
     pub timestamp: Timestamp,
     /// The record key, if it is UTF-8.
     pub key: Option<String>,
+    /// Set on a record that comes from the dead letters once more: it has a position of its own,
+    /// and its identity is that of the record it repeats.
+    pub replay_of: Option<Replay>,
+}
+
+impl RecordMeta {
+    /// What `raw` says about itself; `topic` is its topic as the stage names it.
+    pub fn of(topic: &'static str, raw: &RawRecord<'_>) -> Self {
+        Self {
+            topic,
+            partition: raw.partition,
+            offset: raw.offset,
+            timestamp: raw.timestamp,
+            key: raw.key.and_then(|key| String::from_utf8(key.to_vec()).ok()),
+            replay_of: Replay::read(raw.headers, topic, raw.partition, raw.offset),
+        }
+    }
+
+    /// Where the record stood first: its own position, or that of the record it replays.
+    pub fn first_position(&self) -> SourcePosition {
+        let replayed = self.replay_of.as_ref().and_then(|replay| replay.source.clone());
+        replayed.unwrap_or_else(|| SourcePosition {
+            topic: self.topic.to_owned(),
+            partition: self.partition,
+            offset: self.offset,
+        })
+    }
 }
 
 /// An input topic and how urgent it is.

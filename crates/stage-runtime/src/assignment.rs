@@ -91,6 +91,7 @@ pub(crate) fn open_task<S: Stage>(
         queues: BTreeMap::new(),
         results: Default::default(),
         quarantined: BTreeMap::new(),
+        breakers: Default::default(),
         running: Arc::default(),
         epoch,
         feedback_marks: marks,

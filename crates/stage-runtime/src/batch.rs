@@ -13,7 +13,8 @@ use sendplane_stage_api::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::config::BatchLimits;
+use crate::breaker::Breakers;
+use crate::config::{BatchLimits, BreakerLimits};
 use crate::effect::Arrived;
 use crate::error::Error;
 use crate::globals::View;
@@ -42,11 +43,13 @@ pub(crate) struct Surroundings<'a, S: Stage> {
     pub stage: &'a S,
     pub codec: &'a dyn Codec<S>,
     pub quarantine: &'a [String],
+    pub breaker: BreakerLimits,
     pub view: &'a View<S::Globals>,
     pub wall: Timestamp,
     pub partitions: u32,
-    pub may_perform: bool,
-    pub take_records: bool,
+    /// False while the task is given up or the clock cannot be trusted: only results of running
+    /// effects are applied then.
+    pub begin_work: bool,
 }
 
 /// What is left of the group commit's bounds, over all tasks of the thread.
@@ -116,10 +119,21 @@ pub(crate) fn take_turn<S: Stage>(
 ) -> Result<Turn<S>, Error> {
     let at_start = *budget;
     loop {
-        let mut taken = Taken::default();
+        let mut taken = Taken::from(task);
         match try_turn(env, task, budget, &mut taken) {
-            Ok(turn) => return Ok(turn),
-            Err(Failed::Error(error)) => return Err(error),
+            Ok(turn) => {
+                taken.keep(task);
+                return Ok(turn);
+            }
+            Err(Failed::Error(error)) => {
+                taken.put_back(task);
+                return Err(error);
+            }
+            // Its topic is open now: the turn starts over without the record that tripped it.
+            Err(Failed::Tripped) => {
+                taken.put_back(task);
+                *budget = at_start;
+            }
             Err(Failed::Quarantine { input, offset, fault }) => {
                 // The record's state changes are in the overlay already: start over without it.
                 tracing::error!(
@@ -136,20 +150,39 @@ pub(crate) fn take_turn<S: Stage>(
     }
 }
 
-enum Failed {
+pub(crate) enum Failed {
     Error(Error),
-    Quarantine { input: usize, offset: i64, fault: DeadLetter },
+    Quarantine {
+        input: usize,
+        offset: i64,
+        fault: DeadLetter,
+    },
+    /// A breaker opened.
+    Tripped,
 }
 
-/// Records taken from the queues in this turn.
-#[derive(Default)]
-struct Taken(Vec<(InputClass, Fetched)>);
+/// Records taken from the queues in this turn, and who counts them.
+struct Taken {
+    records: Vec<(InputClass, Fetched)>,
+    breakers: Breakers,
+}
 
 impl Taken {
-    fn put_back<S: Stage>(self, task: &mut Task<S>) {
-        for (class, record) in self.0.into_iter().rev() {
+    fn from<S: Stage>(task: &mut Task<S>) -> Self {
+        Self { records: Vec::new(), breakers: std::mem::take(&mut task.breakers) }
+    }
+
+    fn put_back<S: Stage>(mut self, task: &mut Task<S>) {
+        for (class, record) in self.records.into_iter().rev() {
             task.queues.entry(class).or_default().push_front(record);
         }
+        self.breakers.roll_back();
+        task.breakers = self.breakers;
+    }
+
+    fn keep<S: Stage>(mut self, task: &mut Task<S>) {
+        self.breakers.settle();
+        task.breakers = self.breakers;
     }
 }
 
@@ -176,25 +209,23 @@ fn apply_all<S: Stage>(
     taken: &mut Taken,
 ) -> Result<Turn<S>, Failed> {
     let mut turn = TurnState::of(&task.offsets);
-    let time = CycleTime {
-        now: env.wall.max(task.last_now),
-        partition: task.partition,
-        partitions: env.partitions,
-        timer_floor: task.timer_floor,
-        may_perform: env.may_perform,
-    };
-    let mut cycle = Cycle::open(env.stage, &task.store, &env.view.tables, time);
+    let now = env.wall.max(task.last_now);
+    let mut cycle = open_cycle(env, task);
     for key in &task.torn {
         let committed = cycle.read(key);
         cycle.set_system(key.clone(), committed);
     }
-    let globals_applied = apply_globals(env, task, &mut cycle, budget, &mut turn)?;
+    let globals_applied = if env.begin_work {
+        apply_globals(env, task, &mut cycle, budget, &mut turn)?
+    } else {
+        None
+    };
     // Records before results: a quarantine starts the turn over, and results cannot be taken back.
     // Within a cycle the order of results and records is free.
-    if env.take_records {
+    if env.begin_work {
         take_records(env, task, queues, &mut cycle, budget, &mut turn, taken)?;
     }
-    if task.next_timer.is_some_and(|at| at <= time.now) {
+    if env.begin_work && task.next_timer.is_some_and(|at| at <= now) {
         let before = cycle.outputs().len();
         turn.inputs += guard(task.partition, "timer", 0, || cycle.fire_timers())?;
         encode_new(env, &cycle, before..cycle.outputs().len(), None, budget, &mut turn)?;
@@ -221,6 +252,21 @@ fn apply_all<S: Stage>(
     Ok(Turn { draft: Some(draft), hold })
 }
 
+/// A cycle over what the task has committed.
+pub(crate) fn open_cycle<'t, S: Stage>(
+    env: &Surroundings<'t, S>,
+    task: &'t Task<S>,
+) -> Cycle<'t, S> {
+    let time = CycleTime {
+        now: env.wall.max(task.last_now),
+        partition: task.partition,
+        partitions: env.partitions,
+        timer_floor: task.timer_floor,
+        may_perform: env.begin_work,
+    };
+    Cycle::open(env.stage, &task.store, &env.view.tables, time)
+}
+
 /// Applies the results that have arrived and returns them: if the transaction fails they are given
 /// again.
 fn take_results<S: Stage>(
@@ -242,7 +288,7 @@ fn take_results<S: Stage>(
     Ok(consumed)
 }
 
-struct TurnState {
+pub(crate) struct TurnState {
     outputs: Vec<(Encoded, TraceContext)>,
     dead: Vec<DeadRecord>,
     offsets: Vec<i64>,
@@ -252,7 +298,7 @@ struct TurnState {
 }
 
 impl TurnState {
-    fn of(offsets: &[i64]) -> Self {
+    pub fn of(offsets: &[i64]) -> Self {
         Self {
             outputs: Vec::new(),
             dead: Vec::new(),
@@ -261,6 +307,10 @@ impl TurnState {
             hold: None,
             oldest_input: None,
         }
+    }
+
+    pub fn dead_letters(&self) -> usize {
+        self.dead.len()
     }
 }
 
@@ -301,19 +351,28 @@ fn take_records<S: Stage>(
     turn: &mut TurnState,
     taken: &mut Taken,
 ) -> Result<(), Failed> {
+    let is_feedback = |input: usize| env.stage.inputs()[input].class == InputClass::Feedback;
     for (class, queue) in queues.iter_mut() {
-        if *class != InputClass::Feedback && !task.feedback_marks.is_empty() {
+        let waits = !task.feedback_marks.is_empty() || taken.breakers.is_open(is_feedback);
+        if *class != InputClass::Feedback && waits {
             continue;
         }
         while !budget.exhausted() {
             let Some(record) = queue.pop_front() else { break };
+            let Some(record) = taken.breakers.pass(record) else { continue };
+            let dead = turn.dead.len();
             match take_record(env, task, &record, cycle, budget, turn) {
                 Ok(None) => {
+                    let code = turn.dead.get(dead).map(|dead| dead.fault.code);
+                    if taken.breakers.trips(&record, code, &env.breaker) {
+                        taken.records.push((*class, record));
+                        return Err(Failed::Tripped);
+                    }
                     turn.offsets[record.input] = record.offset + 1;
                     turn.inputs += 1;
                     let oldest = turn.oldest_input.unwrap_or(record.timestamp);
                     turn.oldest_input = Some(oldest.min(record.timestamp));
-                    taken.0.push((*class, record));
+                    taken.records.push((*class, record));
                 }
                 Ok(Some(hold)) => {
                     queue.push_front(record);
@@ -321,7 +380,7 @@ fn take_records<S: Stage>(
                     return Ok(());
                 }
                 Err(failed) => {
-                    taken.0.push((*class, record));
+                    taken.records.push((*class, record));
                     return Err(failed);
                 }
             }
@@ -330,7 +389,8 @@ fn take_records<S: Stage>(
     Ok(())
 }
 
-fn take_record<S: Stage>(
+/// Applies one record. Its dead letter, if it is one, is the turn's last.
+pub(crate) fn take_record<S: Stage>(
     env: &Surroundings<'_, S>,
     task: &Task<S>,
     record: &Fetched,
@@ -357,6 +417,7 @@ fn take_record<S: Stage>(
         timestamp: record.timestamp,
         key: record.key.as_deref(),
         value: record.value.as_deref(),
+        headers: &record.headers,
     };
     let decoded = match env.codec.decode(&raw) {
         Ok(decoded) => decoded,
@@ -366,13 +427,7 @@ fn take_record<S: Stage>(
     if !record.globals_current && env.stage.misses_global(&decoded, &env.view.tables) {
         return Ok(Some(Hold::Globals));
     }
-    let meta = RecordMeta {
-        topic: input.topic,
-        partition: record.partition,
-        offset: record.offset,
-        timestamp: record.timestamp,
-        key: record.key.clone().and_then(|key| String::from_utf8(key).ok()),
-    };
+    let meta = RecordMeta::of(input.topic, &raw);
     let trace = trace_of(&record.headers);
     let Applied { dead_letter, outputs } =
         guard(task.partition, input.topic, record.offset, || {

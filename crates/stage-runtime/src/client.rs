@@ -73,7 +73,9 @@ pub(crate) fn producer(config: &RuntimeConfig, transactional_id: &str) -> Client
         .set("acks", "all")
         .set("linger.ms", "0")
         .set("compression.type", "lz4")
-        .set("message.max.bytes", "5242880")
+        // The broker limits what is sent, by topic and after compression. This limit is on a record
+        // before it: an input that came compressed must fit into its dead letter.
+        .set("message.max.bytes", "67108864")
         .set("queue.buffering.max.messages", "200000")
         .set("statistics.interval.ms", "1000")
         .set("allow.auto.create.topics", "false");

@@ -12,7 +12,7 @@ use sendplane_stage_api::{Performed, Stage};
 
 use crate::batch::{self, DeadRecord, Draft};
 use crate::client::CommitDelivery;
-use crate::clock::{self, monotonic};
+use crate::clock::monotonic;
 use crate::dead_letter;
 use crate::effect::{EffectSink, Running, Started};
 use crate::error::Error;
@@ -29,8 +29,8 @@ impl<S: Stage> StageThread<S> {
             .increment(1);
             self.renew_producer()?;
         }
-        let _watched = self.shared.watchdog.arm();
-        let before = clock::wall();
+        let _watched = self.shared.watchdog.arm(self.index);
+        let before = self.wall();
         self.began = monotonic();
         let commits = self.produce(&drafts)?;
         let offsets = group_offsets(&drafts, &commits)?;
@@ -38,7 +38,7 @@ impl<S: Stage> StageThread<S> {
             Error::Unsafe("the consumer has no group metadata: group.id is missing".into())
         })?;
         let producer = self.producer.as_mut().expect("a commit begins with a producer");
-        let (times, deliveries) = producer.commit(&offsets, &group)?;
+        let (times, deliveries) = producer.commit(offsets, group)?;
         let committed_at = monotonic();
         self.observe_commit(&drafts, times, committed_at - started);
         self.apply(drafts, &commits, &deliveries, before, committed_at)
@@ -74,12 +74,14 @@ impl<S: Stage> StageThread<S> {
             }
             for dead in &draft.dead {
                 let topic = shared.stage.inputs()[dead.record.input].topic;
+                let fault = &dead.fault;
+                let now = draft.transition.now;
                 producer.send(&Outgoing {
                     topic: &shared.names.dead_letters,
                     partition: draft.partition,
                     key: dead.record.key.as_deref(),
                     value: dead.record.value.as_deref(),
-                    headers: &dead_letter::headers(&dead.record, topic, &dead.fault, &shared.names),
+                    headers: &dead_letter::headers(&dead.record, topic, fault, &shared.names, now),
                     timestamp: Some(dead.record.timestamp.as_millis()),
                     commit_of: 0,
                 })?;
@@ -128,7 +130,7 @@ impl<S: Stage> StageThread<S> {
         let inputs: usize = drafts.iter().map(|draft| draft.inputs).sum();
         metrics::histogram!("sendplane_batch_inputs", "stage" => stage).record(inputs as f64);
         metrics::counter!("sendplane_transactions_total", "stage" => stage).increment(1);
-        let now = clock::wall();
+        let now = self.wall();
         for oldest in drafts.iter().filter_map(|draft| draft.oldest_input) {
             metrics::histogram!("sendplane_hop_seconds", "stage" => stage)
                 .record(now.since(oldest).as_secs_f64());
@@ -144,15 +146,13 @@ impl<S: Stage> StageThread<S> {
         before: Timestamp,
         committed_at: Instant,
     ) -> Result<(), Error> {
-        let after = clock::wall();
+        let (after, at) = (self.wall(), monotonic());
         for (number, (draft, commit)) in drafts.into_iter().zip(commits).enumerate() {
             let delivery = deliveries.iter().find(|delivery| delivery.task == number + 1);
             let delivery = delivery.ok_or_else(|| {
                 Error::Undelivered("a commit record has no delivery report".into())
             })?;
-            if let Some(appended) = delivery.appended {
-                self.skew.observe(before, appended, after);
-            }
+            self.skew.observe(before, delivery.appended, after, at);
             let task = self.tasks.get_mut(&draft.partition).expect("drafts come from tasks");
             task.store.apply(&draft.transition.writes, commit, delivery.offset + 1)?;
             task.txn_seq = commit.txn_seq;

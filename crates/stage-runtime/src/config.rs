@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 /// How to run one stage in this process.
@@ -35,6 +37,48 @@ pub struct RuntimeConfig {
     /// Records to dead-letter unseen, as `topic/partition/offset`: releases a stage that stopped
     /// at a record which makes a handler panic.
     pub quarantine: Vec<String>,
+    /// When a topic is left alone instead of being dead-lettered.
+    pub dead_letter_breaker: BreakerLimits,
+    /// For tests of wrong clocks.
+    pub clock_offset: ClockOffset,
+}
+
+/// Shifts the wall clock of one instance; clones share it, so that a test can mend a clock.
+#[derive(Clone, Debug, Default)]
+pub struct ClockOffset(Arc<AtomicI64>);
+
+impl ClockOffset {
+    /// A shift by so many milliseconds, to the future if positive.
+    pub fn of_millis(millis: i64) -> Self {
+        Self(Arc::new(AtomicI64::new(millis)))
+    }
+
+    /// The shift in milliseconds.
+    pub fn millis(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Changes it for all clones.
+    pub fn set_millis(&self, millis: i64) {
+        self.0.store(millis, Ordering::Relaxed);
+    }
+}
+
+/// Of how many records of one topic and partition how many may be dead letters.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BreakerLimits {
+    /// From 0 to 1: a larger share opens the breaker. 1 never does.
+    pub share: f64,
+    /// How many of the last records count.
+    pub window: usize,
+    /// No judgement before so many; at most `window`.
+    pub minimum: usize,
+}
+
+impl Default for BreakerLimits {
+    fn default() -> Self {
+        Self { share: 0.5, window: 500, minimum: 200 }
+    }
 }
 
 /// When a group commit ends: whichever bound is reached first, or the input is empty.
@@ -76,6 +120,8 @@ impl Default for RuntimeConfig {
             settle_max: Duration::from_secs(5),
             slow_commit: Duration::from_millis(70),
             quarantine: Vec::new(),
+            dead_letter_breaker: BreakerLimits::default(),
+            clock_offset: ClockOffset::default(),
         }
     }
 }

@@ -1,5 +1,8 @@
 //! Errors, named by how to recover from them.
 
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use sendplane_stage_api::StateFault;
 use sendplane_stage_api::commit::FoldFault;
@@ -60,6 +63,17 @@ pub enum Error {
         /// RocksDB's message.
         detail: String,
     },
+    /// The volume of the state stores is full.
+    #[error(
+        "no space left in the state directory {}: {detail}. Free space or enlarge its volume, then start this instance again; nothing is lost, the changelog has what the store lacks",
+        dir.display()
+    )]
+    DiskFull {
+        /// Directory of the store.
+        dir: PathBuf,
+        /// The system's message.
+        detail: String,
+    },
     /// State could not be read by the stage.
     #[error("state of partition {partition}: {fault}")]
     State {
@@ -118,11 +132,38 @@ impl Error {
             Error::MissingTopic(_) => Recovery::Retry,
             Error::Fenced { .. }
             | Error::Store { .. }
+            | Error::DiskFull { .. }
             | Error::State { .. }
             | Error::Fold { .. }
             | Error::Unsafe(_)
             | Error::HandlerPanicked { .. } => Recovery::Stop,
         }
+    }
+
+    /// How to recover when the transaction was begun `open` ago.
+    ///
+    /// An open transaction that outlived its `timeout` is ended by the broker, which librdkafka
+    /// reports like a take-over: a thread that slept that long is not fenced by anybody.
+    pub fn recovery_after(&self, open: Duration, timeout: Duration) -> Recovery {
+        match self {
+            Error::Fenced { .. } if open >= timeout.mul_f32(0.9) => Recovery::Rebuild,
+            _ => self.recovery(),
+        }
+    }
+
+    /// A failure of the store in `dir`. RocksDB and the system say "full" in the same words.
+    pub(crate) fn store(dir: &Path, partition: i32, detail: String) -> Error {
+        Self::full(dir, &detail).unwrap_or_else(|| Error::Store {
+            partition,
+            detail: format!("{}: {detail}", dir.display()),
+        })
+    }
+
+    /// The error for a full disk, if `detail` says that it is.
+    pub(crate) fn full(dir: &Path, detail: &str) -> Option<Error> {
+        let words = ["No space left on device", "Disk quota exceeded"];
+        let full = words.iter().any(|words| detail.contains(words));
+        full.then(|| Error::DiskFull { dir: dir.to_owned(), detail: detail.to_owned() })
     }
 
     pub(crate) fn kafka(doing: &'static str) -> impl FnOnce(KafkaError) -> Error {
@@ -153,5 +194,35 @@ fn kafka_recovery(error: &KafkaError) -> Recovery {
             // Neither fatal nor abortable nor retriable is treated like fatal: a new producer.
             _ => Recovery::Rebuild,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fenced_is_a_take_over_unless_the_broker_may_have_timed_the_transaction_out() {
+        let fenced = Error::Fenced { transactional_id: "t".into() };
+        let timeout = Duration::from_secs(10);
+        let after =
+            |error: &Error, seconds| error.recovery_after(Duration::from_secs(seconds), timeout);
+        assert_eq!(after(&fenced, 8), Recovery::Stop);
+        assert_eq!(after(&fenced, 9), Recovery::Rebuild);
+        assert_eq!(after(&Error::Unsafe("x".into()), 9), Recovery::Stop);
+    }
+
+    #[test]
+    fn a_full_disk_names_the_directory_and_the_fix() {
+        let detail = "IO error: No space left on device: While appending to file: /s/000004.log";
+        let error = Error::store(Path::new("/s/send/0"), 0, detail.into());
+        assert_eq!(error.recovery(), Recovery::Stop);
+        let text = error.to_string();
+        for part in ["/s/send/0", "Free space", "nothing is lost"] {
+            assert!(text.contains(part), "{part} is missing in {text}");
+        }
+        let other = Error::store(Path::new("/s/send/3"), 3, "Corruption: checksum".into());
+        let expected = "state store of partition 3: /s/send/3: Corruption: checksum";
+        assert_eq!(other.to_string(), expected);
     }
 }

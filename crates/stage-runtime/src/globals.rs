@@ -248,6 +248,7 @@ impl<S: Stage> Follower<S> {
             timestamp: Timestamp::default(),
             key: Some(&record.key),
             value: record.value.as_deref(),
+            headers: &[],
         };
         match self.codec.decode_global(&raw) {
             Ok(change) => {

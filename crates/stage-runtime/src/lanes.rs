@@ -64,8 +64,36 @@ impl Lanes {
                 }
             }
             reader.assign(&list).map_err(Error::kafka("assign inputs"))?;
+            // A pause outlives its assignment in librdkafka.
+            reader.resume(&list).map_err(Error::kafka("resume inputs"))?;
         }
         Ok(())
+    }
+
+    /// Fetches no more of this input until it is resumed; what was prefetched is read again then.
+    pub fn pause(&self, input: usize, partition: i32) -> Result<(), Error> {
+        let (reader, list) = self.at(input, partition)?;
+        reader.pause(&list).map_err(Error::kafka("pause an input"))
+    }
+
+    /// Goes on where the pause began.
+    pub fn resume(&self, input: usize, partition: i32) -> Result<(), Error> {
+        let (reader, list) = self.at(input, partition)?;
+        reader.resume(&list).map_err(Error::kafka("resume an input"))
+    }
+
+    fn at(
+        &self,
+        input: usize,
+        partition: i32,
+    ) -> Result<(&BaseConsumer, TopicPartitionList), Error> {
+        let input = &self.inputs[input];
+        let reader = self.readers.iter().find(|(class, _)| *class == input.class);
+        let (_, reader) =
+            reader.ok_or_else(|| Error::Unsafe(format!("no reader for {}", input.topic)))?;
+        let mut list = TopicPartitionList::new();
+        list.add_partition(input.topic, partition);
+        Ok((reader, list))
     }
 
     /// Fetches into `sink`, most urgent class first, at most `limit` records and per class as many

@@ -3,7 +3,8 @@
 //! Shaped like Kafka Streams: an OS thread owns its consumers, one transactional producer and its
 //! tasks, one per partition. Reading order: `runtime` (start and stop), `thread` (the loop),
 //! `membership` and `assignment` (taking partitions over and giving them up), `restore`, `batch`
-//! (inputs to a draft), `committing` (a draft to a transaction), `transaction`, `store`.
+//! (inputs to a draft), `breaker` (when not to dead-letter), `committing` (a draft to a
+//! transaction), `transaction`, `store`.
 //!
 //! **Architecture invariant:** this crate alone uses rdkafka and rocksdb. Nothing of either shows
 //! in its interface.
@@ -13,11 +14,12 @@
 
 pub mod assignment;
 mod batch;
+mod breaker;
 mod client;
 mod clock;
 mod committing;
 pub mod config;
-mod dead_letter;
+pub mod dead_letter;
 pub mod effect;
 pub mod error;
 pub mod globals;

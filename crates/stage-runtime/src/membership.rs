@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use rdkafka::consumer::Consumer;
 use sendplane_stage_api::Stage;
 
 use crate::assignment;
+use crate::breaker::Breakers;
 use crate::client::Rebalance;
 use crate::clock::{Deadline, monotonic};
 use crate::effect::Arrived;
@@ -18,8 +19,8 @@ use crate::store::Store;
 use crate::task::Task;
 use crate::thread::{Mode, StageThread};
 
-/// What outlives a rebuild of a task: results not yet applied, effects that run.
-type Kept<S> = (VecDeque<Arrived<S>>, Arc<AtomicUsize>);
+/// What outlives a rebuild of a task: results not yet applied, effects that run, open breakers.
+type Kept<S> = (VecDeque<Arrived<S>>, Arc<AtomicUsize>, Breakers);
 
 impl<S: Stage> StageThread<S> {
     pub(crate) fn answer_rebalances(&mut self) -> Result<(), Error> {
@@ -41,6 +42,8 @@ impl<S: Stage> StageThread<S> {
         assignment::accept(&self.member)?;
         self.epoch += 1;
         self.owned = partitions;
+        // In this order, so that there is always an obstacle until the tasks are there.
+        self.shared.health.obstruct(self.obstacle("restore"), "partitions were assigned");
         self.shared.health.clear(&self.obstacle("assignment"));
         self.restore_owned()
     }
@@ -102,7 +105,7 @@ impl<S: Stage> StageThread<S> {
         for partition in &self.owned {
             let store = match tasks.remove(partition) {
                 Some(task) => {
-                    kept.insert(*partition, (task.results, task.running));
+                    kept.insert(*partition, (task.results, task.running, task.breakers));
                     task.store
                 }
                 None => self.shared.stores.open(*partition)?,
@@ -111,33 +114,33 @@ impl<S: Stage> StageThread<S> {
         }
         drop(tasks);
         self.restore_into_tasks(stores)?;
-        for (partition, (results, running)) in kept {
+        for (partition, (results, running, mut breakers)) in kept {
             if let Some(task) = self.tasks.get_mut(&partition) {
-                (task.results, task.running) = (results, running);
+                breakers.rewind();
+                (task.results, task.running, task.breakers) = (results, running, breakers);
             }
         }
         Ok(())
     }
 
     fn restore_into_tasks(&mut self, stores: Vec<(i32, Store)>) -> Result<(), Error> {
+        if stores.is_empty() {
+            self.shared.health.clear(&self.obstacle("restore"));
+            return self.read_from_offsets();
+        }
         let shared = self.shared.clone();
         let obstacle = self.obstacle("restore");
         shared.health.obstruct(obstacle.clone(), format!("restoring {} tasks", stores.len()));
         let started = monotonic();
-        let member = &self.member;
         let clients = Clients {
             config: &shared.config,
             names: &shared.names,
-            member,
+            member: &self.member,
             probe: &self.probe,
             inputs: shared.stage.inputs(),
             partitions: shared.partitions,
         };
-        let restored = restore::restore(&clients, stores, &mut || {
-            assignment::serve(member);
-            // A revocation while we restore makes the restore pointless.
-            !member.context().pending_revocation() && !shared.stop.load(Ordering::Relaxed)
-        })?;
+        let restored = restore::restore(&clients, stores, &mut || self.keep_going())?;
         let Some(restored) = restored else {
             tracing::info!("restore was interrupted");
             return Ok(());

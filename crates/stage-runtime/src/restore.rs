@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -20,7 +20,7 @@ use crate::config::{Names, RuntimeConfig};
 use crate::error::Error;
 use crate::store::Store;
 
-const CALL_MAX: Duration = Duration::from_secs(10);
+const CALL_MAX: Duration = Duration::from_secs(5);
 /// Pending offsets of a dead owner are stable again once its transaction has timed out.
 const STABLE_MARGIN: Duration = Duration::from_secs(20);
 /// A restore that reads nothing for this long is given up and begun again.
@@ -255,9 +255,20 @@ fn remaining(reader: &BaseConsumer, changelog: &str, folding: &[Folding]) -> Res
     Ok(left)
 }
 
-fn watermarks(probe: &BaseConsumer, topic: &str, partition: i32) -> Result<(i64, i64), Error> {
-    probe
+/// The first and the next offset of a partition, as `consumer` sees them. librdkafka remembers for
+/// minutes that a partition had no leader, and says so at once instead of asking again; fetching
+/// the topic's metadata makes it forget.
+fn watermarks<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    topic: &str,
+    partition: i32,
+) -> Result<(i64, i64), Error> {
+    consumer
         .fetch_watermarks(topic, partition, CALL_MAX)
+        .or_else(|_| {
+            consumer.fetch_metadata(Some(topic), CALL_MAX)?;
+            consumer.fetch_watermarks(topic, partition, CALL_MAX)
+        })
         .map_err(Error::kafka("look at a partition's end"))
 }
 
@@ -278,11 +289,7 @@ pub(crate) fn feedback_marks(
     let mut marks = Vec::new();
     for (index, input) in clients.inputs.iter().enumerate() {
         if input.class == sendplane_stage_api::InputClass::Feedback {
-            let end = clients
-                .member
-                .fetch_watermarks(input.topic, partition, CALL_MAX)
-                .map_err(Error::kafka("look at a feedback topic's end"))?
-                .1;
+            let (_, end) = watermarks(clients.member, input.topic, partition)?;
             marks.push((index, end));
         }
     }

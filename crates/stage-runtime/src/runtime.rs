@@ -1,8 +1,9 @@
 //! Starting and stopping a stage in this process.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use sendplane_stage_api::{Codec, Globals, Stage};
@@ -49,12 +50,13 @@ impl Runtime {
             ));
         }
         let names = Names::of(host.stage.name());
+        let stores = Stores::new(&config, names.stage);
+        stores.probe()?;
         let Some(partitions) = await_topics::<S>(&config, &names, &host.stage, &health, give_up)?
         else {
             return Ok(None);
         };
         let globals = globals::start::<S>(&config, host.codec.clone(), health.clone())?;
-        let stores = Stores::new(&config, names.stage);
         let shared = Arc::new(Shared {
             stage: Arc::new(host.stage),
             codec: host.codec,
@@ -94,9 +96,14 @@ impl Runtime {
         (self.recoveries)()
     }
 
+    /// Tells the threads to drain, without waiting for them.
+    pub fn ask_to_stop(&self) {
+        (self.stop)();
+    }
+
     /// Drains, commits, leaves the group; returns the first thread's error.
     pub fn stop(self) -> Result<(), Error> {
-        (self.stop)();
+        self.ask_to_stop();
         let mut result = Ok(());
         for thread in self.threads {
             let ended = thread
@@ -182,42 +189,48 @@ fn partition_count(probe: &BaseConsumer, topic: &str) -> Result<usize, Error> {
 /// group coordinator is decommissioned (librdkafka#5511), and a restart is safe at any time.
 #[derive(Clone)]
 pub(crate) struct Watchdog {
-    armed_at: Arc<AtomicI64>,
+    commits: Commits,
 }
+
+/// By thread: when its running commit began.
+type Commits = Arc<Mutex<BTreeMap<usize, Instant>>>;
 
 /// Longer than any timeout inside a commit.
 const HUNG_AFTER: Duration = Duration::from_secs(120);
 
 impl Watchdog {
     fn start() -> Self {
-        let armed_at = Arc::new(AtomicI64::new(0));
-        let watched = Arc::downgrade(&armed_at);
+        let commits = Commits::default();
+        let watched = Arc::downgrade(&commits);
         std::thread::spawn(move || {
-            while let Some(armed_at) = watched.upgrade() {
-                let armed = armed_at.load(Ordering::Relaxed);
-                let waited = clock::wall().as_millis() - armed;
-                if armed > 0 && waited > HUNG_AFTER.as_millis() as i64 {
-                    tracing::error!(waited_ms = waited, "a commit hangs: the process ends");
+            while let Some(commits) = watched.upgrade() {
+                let longest = lock(&commits).values().map(Instant::elapsed).max();
+                if longest.is_some_and(|waited| waited > HUNG_AFTER) {
+                    tracing::error!(waited = ?longest, "a commit hangs: the process ends");
                     std::process::exit(70);
                 }
-                drop(armed_at);
+                drop(commits);
                 std::thread::sleep(Duration::from_secs(1));
             }
         });
-        Self { armed_at }
+        Self { commits }
     }
 
-    /// Watches until the guard is dropped.
-    pub fn arm(&self) -> Armed {
-        self.armed_at.store(clock::wall().as_millis(), Ordering::Relaxed);
-        Armed(self.armed_at.clone())
+    /// Watches a commit of `thread` until the guard is dropped.
+    pub fn arm(&self, thread: usize) -> Armed {
+        lock(&self.commits).insert(thread, clock::monotonic());
+        Armed(self.commits.clone(), thread)
     }
 }
 
-pub(crate) struct Armed(Arc<AtomicI64>);
+pub(crate) struct Armed(Commits, usize);
 
 impl Drop for Armed {
     fn drop(&mut self) {
-        self.0.store(0, Ordering::Relaxed);
+        lock(&self.0).remove(&self.1);
     }
+}
+
+fn lock(commits: &Commits) -> MutexGuard<'_, BTreeMap<usize, Instant>> {
+    commits.lock().unwrap_or_else(PoisonError::into_inner)
 }

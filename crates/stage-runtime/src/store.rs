@@ -18,6 +18,9 @@ use serde::{Deserialize, Serialize};
 use crate::config::RuntimeConfig;
 use crate::error::Error;
 
+/// One memtable of one store.
+const MEMTABLE_BYTES: usize = 8 << 20;
+
 /// Local to this disk, never in the changelog.
 const POSITION_KEY: [u8; 2] = [0xff, 0xff];
 
@@ -60,18 +63,20 @@ impl Stores {
         if store.position()?.is_some_and(|position| !position.complete) {
             tracing::warn!(partition, "the store was left in the middle of a restore: wiped");
             drop(store);
-            DB::destroy(&Options::default(), &path).map_err(|error| failed(partition, &error))?;
+            DB::destroy(&Options::default(), &path)
+                .map_err(|error| Error::store(&path, partition, error.to_string()))?;
             return self.open_at(&path, partition);
         }
         Ok(store)
     }
 
     fn open_at(&self, path: &Path, partition: i32) -> Result<Store, Error> {
-        std::fs::create_dir_all(path).map_err(|error| failed(partition, &error))?;
+        std::fs::create_dir_all(path)
+            .map_err(|error| Error::store(path, partition, error.to_string()))?;
         let mut options = Options::default();
         options.create_if_missing(true);
         options.set_write_buffer_manager(&self.write_buffers);
-        options.set_write_buffer_size(8 << 20);
+        options.set_write_buffer_size(MEMTABLE_BYTES);
         options.set_max_write_buffer_number(3);
         options.set_compression_type(DBCompressionType::Lz4);
         options.set_bottommost_compression_type(DBCompressionType::Zstd);
@@ -86,8 +91,28 @@ impl Stores {
         blocks.set_bloom_filter(10.0, false);
         blocks.set_format_version(5);
         options.set_block_based_table_factory(&blocks);
-        let db = DB::open(&options, path).map_err(|error| failed(partition, &error))?;
-        Ok(Store { db, partition })
+        let db = DB::open(&options, path)
+            .map_err(|error| Error::store(path, partition, error.to_string()))?;
+        Ok(Store { db, partition, dir: path.to_owned() })
+    }
+
+    /// Proves that a memtable's worth can be written. Asked before the group gives this instance
+    /// anything, so that one whose disk is still full does not take partitions from others.
+    pub fn probe(&self) -> Result<(), Error> {
+        let file = self.dir.join("space-probe");
+        let written = std::fs::create_dir_all(&self.dir)
+            .and_then(|()| std::fs::write(&file, vec![0xa5; MEMTABLE_BYTES]));
+        // What could not be written has no file either.
+        let removed = std::fs::remove_file(&file);
+        written.and(removed).map_err(|error| {
+            let dir = self.dir.display();
+            Error::full(&self.dir, &error.to_string()).unwrap_or_else(|| {
+                Error::Unsafe(format!(
+                    "the state directory {dir} cannot be written: {error}. Give every instance \
+                     a directory of its own that it may write to"
+                ))
+            })
+        })
     }
 }
 
@@ -95,6 +120,7 @@ impl Stores {
 pub struct Store {
     db: DB,
     partition: i32,
+    dir: PathBuf,
 }
 
 impl std::fmt::Debug for Store {
@@ -107,25 +133,21 @@ impl Store {
     /// Opens a stopped store for reading only.
     pub fn open_read_only(path: &Path, partition: i32) -> Result<Self, Error> {
         let db = DB::open_for_read_only(&Options::default(), path, false)
-            .map_err(|error| failed(partition, &error))?;
-        Ok(Self { db, partition })
+            .map_err(|error| Error::store(path, partition, error.to_string()))?;
+        Ok(Self { db, partition, dir: path.to_owned() })
     }
 
     /// Where the store stands; `None` for an empty one.
     pub fn position(&self) -> Result<Option<Position>, Error> {
-        let Some(bytes) =
-            self.db.get(POSITION_KEY).map_err(|error| failed(self.partition, &error))?
-        else {
+        let Some(bytes) = self.db.get(POSITION_KEY).map_err(|error| self.failed(&error))? else {
             return Ok(None);
         };
-        decode_value(&bytes)
-            .map(Some)
-            .map_err(|fault| failed(self.partition, &format!("position: {fault:?}")))
+        decode_value(&bytes).map(Some).map_err(|fault| self.failed(&format!("position: {fault:?}")))
     }
 
     /// The commit record the state ends at; `None` for an empty store.
     pub fn last_commit(&self) -> Result<Option<CommitRecord>, Error> {
-        let bytes = self.db.get(COMMIT_KEY).map_err(|error| failed(self.partition, &error))?;
+        let bytes = self.db.get(COMMIT_KEY).map_err(|error| self.failed(&error))?;
         bytes
             .map(|bytes| CommitRecord::decode(&bytes))
             .transpose()
@@ -166,7 +188,7 @@ impl Store {
     /// Visits every entry that the changelog knows, in key order.
     pub fn for_each(&self, mut visit: impl FnMut(&[u8], &[u8])) -> Result<(), Error> {
         for entry in self.db.iterator(IteratorMode::Start) {
-            let (key, value) = entry.map_err(|error| failed(self.partition, &error))?;
+            let (key, value) = entry.map_err(|error| self.failed(&error))?;
             if key[..] != POSITION_KEY {
                 visit(&key, &value);
             }
@@ -174,9 +196,13 @@ impl Store {
         Ok(())
     }
 
+    fn failed(&self, error: &impl ToString) -> Error {
+        Error::store(&self.dir, self.partition, error.to_string())
+    }
+
     fn write(&self, mut batch: WriteBatch, position: Position) -> Result<(), Error> {
         batch.put(POSITION_KEY, encode_value(&position));
-        self.db.write(batch).map_err(|error| failed(self.partition, &error))
+        self.db.write(batch).map_err(|error| self.failed(&error))
     }
 }
 
@@ -202,10 +228,6 @@ impl StateReader for Store {
         }
         Ok(())
     }
-}
-
-fn failed(partition: i32, error: &impl ToString) -> Error {
-    Error::Store { partition, detail: error.to_string() }
 }
 
 #[cfg(test)]

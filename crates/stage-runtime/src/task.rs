@@ -14,6 +14,7 @@ use sendplane_domain::time::Timestamp;
 use sendplane_stage_api::commit::CommitRecord;
 use sendplane_stage_api::{DeadLetter, InputClass, Stage};
 
+use crate::breaker::Breakers;
 use crate::effect::Arrived;
 use crate::lanes::Fetched;
 use crate::store::Store;
@@ -42,6 +43,8 @@ pub(crate) struct Task<S: Stage> {
     pub results: VecDeque<Arrived<S>>,
     /// Records to dead-letter unseen, by (input, offset).
     pub quarantined: BTreeMap<(usize, i64), DeadLetter>,
+    /// Whether a topic's records are dead-lettered or left alone.
+    pub breakers: Breakers,
     /// Effects started and not settled.
     pub running: Arc<AtomicUsize>,
     /// Increases with every takeover in this process.

@@ -17,9 +17,11 @@ use sendplane_domain::limits::CLOCK_SKEW_MAX;
 use sendplane_domain::time::Timestamp;
 use sendplane_stage_api::{Codec, InputClass, Stage};
 
+use crate::assignment;
 use crate::batch::{self, Budget, Draft, Hold, Surroundings, Turn};
+use crate::breaker;
 use crate::client::{self, MemberContext};
-use crate::clock::{self, Deadline, SkewGauge, monotonic};
+use crate::clock::{self, Deadline, SkewGauge, Trust, monotonic};
 use crate::config::{Names, RuntimeConfig};
 use crate::effect::{Arrived, Effects};
 use crate::error::{Error, Recovery};
@@ -37,7 +39,7 @@ const IDLE_WAIT: Duration = Duration::from_millis(5);
 const CLOSE_MAX: Duration = Duration::from_secs(10);
 /// Without a commit for this long while there is work, the process is not ready.
 const STALLED_AFTER: Duration = Duration::from_secs(5);
-/// A task that neither reads nor fires still measures the clock this often while it is skewed.
+/// A clock that cannot be acted on is compared with the broker's this often.
 const SKEW_PROBE: Duration = Duration::from_secs(1);
 
 /// What the threads of a process share.
@@ -98,7 +100,7 @@ impl<S: Stage> StageThread<S> {
         let lanes = Lanes::new(config, shared.stage.inputs())?;
         let (results_sender, results) = mpsc::channel();
         let now = monotonic();
-        Ok(Self {
+        let thread = Self {
             shared,
             index,
             member,
@@ -110,13 +112,16 @@ impl<S: Stage> StageThread<S> {
             results_sender,
             epoch: 0,
             skew: SkewGauge::default(),
-            skew_probe: Deadline::after(SKEW_PROBE),
+            skew_probe: Deadline::after(Duration::ZERO),
             began: now,
             last_progress: now,
             failures: 0,
             turns: 0,
             owned: BTreeSet::new(),
-        })
+        };
+        // Before the host hears of this thread: it must not look ready for want of obstacles.
+        thread.shared.health.obstruct(thread.obstacle("assignment"), "joining the group");
+        Ok(thread)
     }
 
     /// Runs until told to stop or until an error that a person has to see.
@@ -153,9 +158,11 @@ impl<S: Stage> StageThread<S> {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        self.renew_producer()?;
+        if let Err(error) = self.renew_producer() {
+            // The coordinator may be away as well as any other broker: wait for it.
+            self.recover(error)?;
+        }
         self.member.subscribe(&topics).map_err(Error::kafka("subscribe"))?;
-        self.shared.health.obstruct(self.obstacle("assignment"), "joining the group");
         while !self.stopping() {
             let step = self.answer_rebalances().and_then(|()| self.cycle(Mode::Normal));
             match step {
@@ -175,6 +182,12 @@ impl<S: Stage> StageThread<S> {
         self.shared.stop.load(Ordering::Relaxed)
     }
 
+    /// False when a stop or a revocation makes it pointless to wait for brokers.
+    pub(crate) fn keep_going(&self) -> bool {
+        assignment::serve(&self.member);
+        !self.member.context().pending_revocation() && !self.stopping()
+    }
+
     pub(crate) fn obstacle(&self, subject: &str) -> String {
         format!("{}-{}-{subject}", self.shared.names.stage, self.index)
     }
@@ -182,7 +195,8 @@ impl<S: Stage> StageThread<S> {
     fn recover(&mut self, error: Error) -> Result<(), Error> {
         let mut error = error;
         loop {
-            let recovery = self.recovery_of(&error);
+            let timeout = self.shared.config.transaction_timeout;
+            let recovery = error.recovery_after(self.began.elapsed(), timeout);
             metrics::counter!("sendplane_recoveries_total", "stage" => self.shared.names.stage,
                 "recovery" => format!("{recovery:?}").to_lowercase())
             .increment(1);
@@ -209,22 +223,13 @@ impl<S: Stage> StageThread<S> {
         }
     }
 
-    /// An open transaction that outlived its timeout is ended by the broker, which librdkafka
-    /// reports like a take-over. A thread that slept that long is not fenced by anybody.
-    fn recovery_of(&self, error: &Error) -> Recovery {
-        let slept = self.began.elapsed() >= self.shared.config.transaction_timeout.mul_f32(0.9);
-        match error {
-            Error::Fenced { .. } if slept => Recovery::Rebuild,
-            _ => error.recovery(),
-        }
-    }
-
     pub(crate) fn renew_producer(&mut self) -> Result<(), Error> {
         self.producer = None;
         let config = &self.shared.config;
         let id = self.shared.names.transactional_id(&config.instance_id, self.index);
         self.began = monotonic();
-        self.producer = Some(TransactionalProducer::create(config, &id)?);
+        let keep_going = || self.keep_going();
+        self.producer = Some(TransactionalProducer::create(config, &id, &keep_going)?);
         Ok(())
     }
 
@@ -329,10 +334,11 @@ impl<S: Stage> StageThread<S> {
     fn take_turns(&mut self, mode: Mode) -> Result<Vec<Draft<S>>, Error> {
         let shared = self.shared.clone();
         let view = shared.globals.view();
-        let wall = clock::wall();
-        let skewed = self.clock_skew(wall);
-        self.report_skew(skewed);
-        let measure = skewed.is_some() && self.skew_probe.passed();
+        let wall = self.wall();
+        let trust = self.trust(wall);
+        self.report_skew(trust);
+        let trusted = trust == Trust::Good;
+        let measure = mode == Mode::Normal && !trusted && self.skew_probe.passed();
         if measure {
             self.skew_probe = Deadline::after(SKEW_PROBE);
         }
@@ -340,11 +346,12 @@ impl<S: Stage> StageThread<S> {
             stage: &*shared.stage,
             codec: &*shared.codec,
             quarantine: &shared.config.quarantine,
+            breaker: shared.config.dead_letter_breaker,
             view: &view,
-            wall,
+            // A wrong time must not be committed: every later owner would have to wait for it.
+            wall: if trusted { wall } else { Timestamp::default() },
             partitions: shared.partitions,
-            may_perform: mode == Mode::Normal && skewed.is_none(),
-            take_records: mode == Mode::Normal && skewed.is_none(),
+            begin_work: mode == Mode::Normal && trusted,
         };
         let mut budget = Budget::new(&shared.config.batch);
         let mut drafts = Vec::new();
@@ -362,10 +369,7 @@ impl<S: Stage> StageThread<S> {
             if measure {
                 task.fresh = true;
             }
-            if mode == Mode::Draining {
-                // A timer may ask to perform; the next owner fires it.
-                task.next_timer = None;
-            }
+            breaker::serve(&env, task, &self.lanes, &shared.health, monotonic())?;
             let Turn { draft, hold } = batch::take_turn(&env, task, &mut budget)?;
             drafts.extend(draft);
             match hold {
@@ -392,21 +396,31 @@ impl<S: Stage> StageThread<S> {
         order
     }
 
-    /// How far our clock is off, if too far to grant anything: from the broker's, or behind what an
-    /// earlier owner has already committed.
-    fn clock_skew(&self, wall: Timestamp) -> Option<Duration> {
-        let behind = self.tasks.values().map(|task| task.last_now.since(wall)).max();
-        self.skew.excess().or(behind.filter(|behind| *behind > CLOCK_SKEW_MAX))
+    pub(crate) fn wall(&self) -> Timestamp {
+        clock::wall(&self.shared.config.clock_offset)
     }
 
-    fn report_skew(&self, skewed: Option<Duration>) {
+    fn trust(&self, wall: Timestamp) -> Trust {
+        let committed = self.tasks.values().map(|task| task.last_now).max();
+        self.skew.judge(wall, monotonic(), committed)
+    }
+
+    fn report_skew(&self, trust: Trust) {
         let obstacle = self.obstacle("clock");
-        match skewed {
-            Some(skew) => self
-                .shared
-                .health
-                .obstruct(obstacle, format!("the clock is off by {} ms", skew.as_millis())),
-            None => self.shared.health.clear(&obstacle),
+        match trust {
+            Trust::Off(skew) => {
+                let reason = format!(
+                    "the clock is off by {} ms, {} s are tolerated: nothing is read or granted \
+                     until it is right. Check the time synchronisation of this host and of the \
+                     brokers",
+                    skew.as_millis(),
+                    CLOCK_SKEW_MAX.as_secs()
+                );
+                self.shared.health.obstruct(obstacle, reason);
+            }
+            Trust::Good => self.shared.health.clear(&obstacle),
+            // The next commit tells.
+            Trust::Unmeasured => {}
         }
     }
 

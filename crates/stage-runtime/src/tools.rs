@@ -1,9 +1,11 @@
 //! Kafka for everything that is not a stage: the operator's commands and the webhook gateway.
 //!
-//! [`Tools`] blocks and belongs to a thread of its own; [`AckProducer`] is async. Partitions are
-//! always explicit, `partition_of(key)`, so that no client default can move a tenant.
+//! [`Tools`] blocks and belongs to a thread of its own, and so does [`Writer`], which puts records
+//! where they are told; [`AckProducer`] is async. Partitions are always explicit, elsewhere
+//! `partition_of(key)`, so that no client default can move a tenant.
 
 mod ack;
+mod writer;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -20,6 +22,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use sendplane_domain::shard::partition_of;
 use sendplane_domain::time::Timestamp;
+use sendplane_stage_api::Header as RecordHeader;
 
 use crate::client;
 use crate::clock::Deadline;
@@ -27,6 +30,7 @@ use crate::config::RuntimeConfig;
 use crate::error::Error;
 
 pub use ack::AckProducer;
+pub use writer::{Placed, Writer};
 
 const METADATA_MAX: Duration = Duration::from_secs(10);
 const ADMIN_MAX: Duration = Duration::from_secs(30);
@@ -91,8 +95,8 @@ pub struct TailRecord {
     pub key: Option<Vec<u8>>,
     /// Value bytes; `None` is a tombstone.
     pub value: Option<Vec<u8>>,
-    /// Headers in order; a header without value has an empty one here.
-    pub headers: RecordHeaders,
+    /// Headers in order, byte for byte.
+    pub headers: Vec<RecordHeader>,
 }
 
 /// Blocking access to a cluster. Every call connects anew: meant for commands, not for traffic.
@@ -432,7 +436,7 @@ fn tail_record(message: &impl Message) -> TailRecord {
     let headers = message.headers().map_or_else(Vec::new, |headers| {
         headers
             .iter()
-            .map(|header| (header.key.to_owned(), header.value.unwrap_or_default().to_vec()))
+            .map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec)))
             .collect()
     });
     TailRecord {

@@ -9,6 +9,7 @@
 //! * There is no abort here. Whatever fails, the producer is dropped; `init_transactions` of its
 //!   successor aborts what is open.
 
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use rdkafka::consumer::ConsumerGroupMetadata;
@@ -24,8 +25,13 @@ use crate::config::RuntimeConfig;
 use crate::error::Error;
 
 const INIT_MAX: Duration = Duration::from_secs(30);
+/// How long a stop or a rebalance may have to wait for `init_transactions`.
+const INIT_STEP: Duration = Duration::from_secs(1);
 const DRAIN_MAX: Duration = Duration::from_secs(30);
+/// librdkafka caps it at what is left of the transaction's timeout.
 const OFFSETS_MAX: Duration = Duration::from_secs(30);
+/// Beyond the cap, the call hangs.
+const OFFSETS_MARGIN: Duration = Duration::from_secs(2);
 
 /// How librdkafka says that a newer epoch of our transactional id exists.
 const FENCED: [RDKafkaErrorCode; 2] = [RDKafkaErrorCode::Fenced, RDKafkaErrorCode::ProducerFenced];
@@ -62,37 +68,44 @@ pub struct CommitTimes {
 
 /// A transactional producer that owns its transactional id.
 pub struct TransactionalProducer {
-    producer: BaseProducer<ProducerEvents>,
+    producer: Arc<BaseProducer<ProducerEvents>>,
     transactional_id: String,
     slow_commit: Duration,
+    offsets_max: Duration,
     trouble_seen: u64,
     suspect: Option<&'static str>,
 }
 
 impl TransactionalProducer {
     /// Connects and fences whoever used `transactional_id` before; aborts what it left open.
-    pub fn create(config: &RuntimeConfig, transactional_id: &str) -> Result<Self, Error> {
+    /// `keep_going` is asked while the coordinator does not answer; when it says no, the result is
+    /// [`Error::TimedOut`].
+    pub fn create(
+        config: &RuntimeConfig,
+        transactional_id: &str,
+        keep_going: &dyn Fn() -> bool,
+    ) -> Result<Self, Error> {
         let producer: BaseProducer<ProducerEvents> = client::producer(config, transactional_id)
             .create_with_context(ProducerEvents::default())
             .map_err(Error::kafka("create producer"))?;
         let deadline = Deadline::after(INIT_MAX);
-        loop {
-            match producer.init_transactions(Duration::from_secs(10)) {
-                Ok(()) => break,
-                Err(KafkaError::Transaction(error))
-                    if error.is_retriable() && !deadline.passed() =>
-                {
-                    tracing::debug!(error = %error.string(), "init_transactions is repeated");
-                }
-                Err(source) => {
-                    return Err(Error::Kafka { doing: "init_transactions", source });
-                }
+        while let Err(source) = producer.init_transactions(INIT_STEP) {
+            let retriable =
+                matches!(&source, KafkaError::Transaction(error) if error.is_retriable());
+            if !retriable {
+                return Err(Error::Kafka { doing: "init_transactions", source });
             }
+            if deadline.passed() || !keep_going() {
+                let seconds = INIT_MAX.as_secs();
+                return Err(Error::TimedOut { doing: "init_transactions", seconds });
+            }
+            tracing::debug!(error = %source, "init_transactions is repeated");
         }
         Ok(Self {
-            producer,
+            producer: Arc::new(producer),
             transactional_id: transactional_id.to_owned(),
             slow_commit: config.slow_commit,
+            offsets_max: config.transaction_timeout + OFFSETS_MARGIN,
             trouble_seen: 0,
             suspect: None,
         })
@@ -146,16 +159,14 @@ impl TransactionalProducer {
     /// `offsets` must not be empty: librdkafka would send nothing, and the group would not fence.
     pub(crate) fn commit(
         &mut self,
-        offsets: &TopicPartitionList,
-        group: &ConsumerGroupMetadata,
+        offsets: TopicPartitionList,
+        group: ConsumerGroupMetadata,
     ) -> Result<(CommitTimes, Vec<CommitDelivery>), Error> {
         assert!(offsets.count() > 0, "a transaction without offsets is not fenced by the group");
         let started = monotonic();
         self.drain()?;
         let drained = monotonic();
-        self.producer
-            .send_offsets_to_transaction(offsets, group, OFFSETS_MAX)
-            .map_err(|source| self.classify("send offsets", source))?;
+        self.send_offsets(offsets, group)?;
         let sent = monotonic();
         // Any other timeout than "never" risks that librdkafka's state and the broker's part ways.
         self.producer
@@ -171,6 +182,35 @@ impl TransactionalProducer {
             self.suspect.get_or_insert("the commit was slow");
         }
         Ok((times, self.producer.context().take_commits()))
+    }
+
+    /// On a thread of its own, because librdkafka can wait for ever here when the group's
+    /// coordinator dies (confluentinc/librdkafka#5511). A call that hangs is left behind with its
+    /// producer; the next producer's epoch fences whatever it may still do.
+    fn send_offsets(
+        &self,
+        offsets: TopicPartitionList,
+        group: ConsumerGroupMetadata,
+    ) -> Result<(), Error> {
+        let producer = self.producer.clone();
+        let (done, answer) = mpsc::channel();
+        std::thread::Builder::new()
+            .name("offsets".into())
+            .spawn(move || {
+                let sent = producer.send_offsets_to_transaction(&offsets, &group, OFFSETS_MAX);
+                // Before the answer: whoever drops the producer next must be its last owner.
+                drop(producer);
+                let _ = done.send(sent);
+            })
+            .map_err(|error| Error::Unsafe(format!("cannot start a thread: {error}")))?;
+        match answer.recv_timeout(self.offsets_max) {
+            Ok(sent) => sent.map_err(|source| self.classify("send offsets", source)),
+            Err(_) => {
+                metrics::counter!("sendplane_producers_abandoned_total").increment(1);
+                let seconds = self.offsets_max.as_secs();
+                Err(Error::TimedOut { doing: "send offsets", seconds })
+            }
+        }
     }
 
     fn drain(&self) -> Result<(), Error> {

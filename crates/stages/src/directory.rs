@@ -23,6 +23,11 @@ pub struct TemplateKey {
 }
 
 impl TemplateKey {
+    /// Names this row.
+    pub fn of(row: &Template) -> Self {
+        Self { tenant: row.tenant.clone(), name: row.name.clone(), language: row.language.clone() }
+    }
+
     /// The record key: `<tenant>/<name>/<language>`.
     pub fn record_key(&self) -> String {
         format!("{}/{}/{}", self.tenant, self.name, self.language)
@@ -143,7 +148,11 @@ impl DirectoryCodec {
                     .map(|value| self.tenants.decode(Some(value)))
                     .transpose()
                     .map_err(undecoded)?;
-                Ok(Change::Tenant(TenantId::new(key), row))
+                let tenant = TenantId::new(key);
+                if row.as_ref().is_some_and(|row| row.tenant != tenant) {
+                    return Err(key_mismatch(key));
+                }
+                Ok(Change::Tenant(tenant, row))
             }
             topic::TEMPLATES => {
                 let row = raw
@@ -151,17 +160,28 @@ impl DirectoryCodec {
                     .map(|value| self.templates.decode(Some(value)))
                     .transpose()
                     .map_err(undecoded)?;
-                let key = TemplateKey::parse(key).ok_or_else(|| {
+                let named = TemplateKey::parse(key).ok_or_else(|| {
                     Undecoded::Reject(DeadLetter {
                         code: "bad_key",
                         detail: format!("{key:?} is not <tenant>/<name>/<language>"),
                     })
                 })?;
-                Ok(Change::Template(key, row))
+                if row.as_ref().is_some_and(|row| TemplateKey::of(row) != named) {
+                    return Err(key_mismatch(key));
+                }
+                Ok(Change::Template(named, row))
             }
             other => Err(unexpected_topic(other)),
         }
     }
+}
+
+/// A row under another one's key would live beside its own, and take its numbers away.
+fn key_mismatch(key: &str) -> Undecoded {
+    Undecoded::Reject(DeadLetter {
+        code: "key_mismatch",
+        detail: format!("{key:?} is not the key of the row it stands on; apply the row again"),
+    })
 }
 
 /// Rows for tests of the stages, the simulator and the driver.
@@ -212,17 +232,14 @@ pub mod sample {
 
     /// The change that sets a template.
     pub fn set_template(row: Template) -> Change {
-        let key = TemplateKey {
-            tenant: row.tenant.clone(),
-            name: row.name.clone(),
-            language: row.language.clone(),
-        };
-        Change::Template(key, Some(row))
+        Change::Template(TemplateKey::of(&row), Some(row))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use sendplane_domain::time::Timestamp;
+
     use super::*;
 
     #[test]
@@ -237,6 +254,45 @@ mod tests {
         assert_eq!(directory.owner_of(&number), None);
         directory.apply(&Change::Tenant(TenantId::new("acme"), None));
         assert_eq!(directory, Directory::default());
+    }
+
+    #[test]
+    fn a_row_stands_under_its_own_key() {
+        let schemas = Schemas::fixed();
+        let codec = DirectoryCodec::new(&schemas);
+        let tenant = schemas.encoder(topic::TENANTS).encode(&sample::tenant("acme"));
+        let template = sample::template("acme", "hello", "utility", 0);
+        let template = schemas.encoder(topic::TEMPLATES).encode(&template);
+        let code = |topic, key: &str, value: &[u8]| {
+            let raw = RawRecord {
+                topic,
+                partition: 0,
+                offset: 0,
+                timestamp: Timestamp::default(),
+                key: Some(key.as_bytes()),
+                value: Some(value),
+                headers: &[],
+            };
+            match codec.decode(&raw) {
+                Ok(_) => "good",
+                Err(Undecoded::Reject(fault)) => fault.code,
+                Err(Undecoded::Later(_)) => "later",
+            }
+        };
+        let (tenant, template) = (tenant.expect("encodes"), template.expect("encodes"));
+        for (key, expected) in [("acme", "good"), ("globex", "key_mismatch"), ("", "key_mismatch")]
+        {
+            assert_eq!(code(topic::TENANTS, key, &tenant), expected, "{key:?}");
+        }
+        let cases = [
+            ("acme/hello/en", "good"),
+            ("acme/hello/de", "key_mismatch"),
+            ("globex/hello/en", "key_mismatch"),
+            ("hello", "bad_key"),
+        ];
+        for (key, expected) in cases {
+            assert_eq!(code(topic::TEMPLATES, key, &template), expected, "{key:?}");
+        }
     }
 
     #[test]

@@ -151,8 +151,13 @@ pub const WORK_RETENTION: Duration = Duration::from_secs(14 * DAY.as_secs());
 /// How long outcomes and dead letters are kept.
 pub const LONG_RETENTION: Duration = Duration::from_secs(30 * DAY.as_secs());
 
-/// Meta's largest webhook body is 3 MB; framing and the headers of a dead letter come on top.
+/// Meta's largest webhook body is 3 MB; framing comes on top.
 pub const WEBHOOK_BYTES_MAX: u32 = 4 * 1024 * 1024;
+
+/// What a dead letter may need: the largest record that any input topic takes, its key and headers,
+/// and the headers that name the fault. A record that was compressed on its way in may be larger,
+/// and is compressed again on its way out.
+pub const DEAD_LETTER_BYTES_MAX: u32 = 16 * 1024 * 1024;
 
 const COMPACTION_LAG_MIN: Duration = Duration::from_secs(3600);
 
@@ -197,11 +202,12 @@ impl TopicSpec {
     }
 
     const fn dead_letters(name: &'static str) -> Self {
-        Self { kind: Kind::DeadLetter, retention: Some(LONG_RETENTION), ..Self::work(name) }
-    }
-
-    const fn large(self) -> Self {
-        Self { message_bytes_max: Some(WEBHOOK_BYTES_MAX), ..self }
+        Self {
+            kind: Kind::DeadLetter,
+            retention: Some(LONG_RETENTION),
+            message_bytes_max: Some(DEAD_LETTER_BYTES_MAX),
+            ..Self::work(name)
+        }
     }
 
     /// Partition count, given the shared one.
@@ -239,7 +245,7 @@ pub const TOPICS: &[TopicSpec] = &[
     TopicSpec::work(REQUESTS_TRANSACTIONAL),
     TopicSpec::work(REQUESTS_BULK),
     TopicSpec::work(CONSENT),
-    TopicSpec::work(WEBHOOKS).large(),
+    TopicSpec { message_bytes_max: Some(WEBHOOK_BYTES_MAX), ..TopicSpec::work(WEBHOOKS) },
     TopicSpec::work(REROUTED),
     TopicSpec::work(ADMITTED_TRANSACTIONAL),
     TopicSpec::work(ADMITTED_BULK),
@@ -256,7 +262,7 @@ pub const TOPICS: &[TopicSpec] = &[
     TopicSpec::changelog(CHANGELOG_POLICY),
     TopicSpec::changelog(CHANGELOG_SEND),
     TopicSpec::changelog(CHANGELOG_STATUS_RECONCILE),
-    TopicSpec::dead_letters(DEAD_LETTERS_INGEST).large(),
+    TopicSpec::dead_letters(DEAD_LETTERS_INGEST),
     TopicSpec::dead_letters(DEAD_LETTERS_POLICY),
     TopicSpec::dead_letters(DEAD_LETTERS_SEND),
     TopicSpec::dead_letters(DEAD_LETTERS_STATUS_RECONCILE),

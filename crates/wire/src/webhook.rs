@@ -20,7 +20,7 @@ pub use items::{InboundMessage, Item, Malformed, Notice, Pricing, Status, Status
 /// Why a whole body is of no use.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BodyFault {
-    /// Not JSON, or nested deeper than 128 levels.
+    /// Not JSON, nor is it after what is broken inside single values was cut out.
     #[error("webhook body is not JSON: {0}")]
     NotJson(String),
     /// JSON, but no object with an `entry` array.
@@ -109,23 +109,41 @@ impl<'de> serde::Deserialize<'de> for FirstId {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<FirstId, A::Error> {
-                let first = seq.next_element::<Entry>()?;
+                let first = seq.next_element::<EntryId>()?;
                 while seq.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(FirstId(first.and_then(|entry| entry.usable_id())))
+                Ok(FirstId(first.and_then(|entry| entry.0)))
             }
         }
         deserializer.deserialize_seq(Entries)
     }
 }
 
-#[derive(serde::Deserialize)]
-struct Entry {
-    id: Option<Value>,
-}
+/// The id of one entry. Not derived: a derived struct would also be read from an array.
+struct EntryId(Option<String>);
 
-impl Entry {
-    fn usable_id(self) -> Option<String> {
-        fields::id(&self.id?).filter(|id| id.len() <= ENTRY_ID_LEN_MAX)
+impl<'de> serde::Deserialize<'de> for EntryId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entry;
+        impl<'de> Visitor<'de> for Entry {
+            type Value = EntryId;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an entry")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<EntryId, A::Error> {
+                let mut id = None;
+                while let Some(key) = map.next_key::<String>()? {
+                    if key == "id" {
+                        id = fields::id(&map.next_value::<Value>()?);
+                    } else {
+                        map.next_value::<IgnoredAny>()?;
+                    }
+                }
+                Ok(EntryId(id.filter(|id| id.len() <= ENTRY_ID_LEN_MAX)))
+            }
+        }
+        deserializer.deserialize_map(Entry)
     }
 }
 

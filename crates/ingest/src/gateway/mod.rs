@@ -1,12 +1,20 @@
 //! The webhook gateway: Meta's requests, checked and made durable.
 //!
 //! ```text
-//! GET  /webhooks/{app} ─▶ token right? ─▶ challenge
-//! POST /webhooks/{app} ─▶ signature header ─▶ room? ─▶ body ─▶ signature ─▶ broker's ack ─▶ 200
+//! connection ─▶ slot? ─▶ head, within its time and size
+//!   GET  /webhooks/{app} ─▶ token right? ─▶ challenge
+//!   POST /webhooks/{app} ─▶ signature header ─▶ body, while there is room ─▶ signature ─▶ broker's
+//!                           acknowledgement ─▶ 200
 //! ```
 //!
-//! Reading order: [`Gateway`] and [`router`], then [`receive`] (the way of a POST), [`secrets`] and
-//! [`signature`], [`sink`].
+//! Reading order: [`Gateway`] and [`router`], then `receive` (the way of a POST), [`secrets`] and
+//! `signature`, [`sink`]; [`server`] is about connections.
+//!
+//! Memory has a bound: connections × header bytes, and about three times the buffered bytes (the
+//! body, its record, and librdkafka's copy until the acknowledgement).
+//!
+//! A body is taken as it was sent: `Content-Encoding` is neither undone nor refused, because the
+//! signature covers the bytes on the wire and what they mean is the stage's business.
 //!
 //! **Architecture invariant:** 200 means that the broker has the body, byte for byte (I12). Any
 //! other answer makes Meta send it again, for seven days.
@@ -15,23 +23,26 @@
 //! after that only `entry[0].id`, which is the record key. What a body says is the stage's business.
 
 mod receive;
-mod secrets;
+mod room;
+pub mod secrets;
+pub mod server;
 mod signature;
 mod sink;
 mod verify;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::StatusCode;
 use axum::routing::get;
 use sendplane_domain::time::Timestamp;
 use sendplane_wire::codec::Encoder;
 use sendplane_wire::record::WebhookBody;
-use tokio::sync::Semaphore;
 
-pub use secrets::{AppSecrets, EmptySecret};
+use receive::rejected;
+use room::Room;
+pub use secrets::{AppSecrets, Apps, EmptySecret};
 pub use sink::{SinkError, SinkRecord, WebhookSink};
 
 /// Largest body, in bytes. Meta says 3 MB without saying of which kind; this is the larger.
@@ -57,8 +68,9 @@ pub struct GatewaySettings {
     pub body_read_timeout: Duration,
     /// An acknowledgement that is not there after this counts as a failure.
     pub publish_timeout: Duration,
-    /// Bodies in work at once. Bounds memory: each may have [`BODY_BYTES_MAX`].
-    pub concurrency_max: usize,
+    /// Bytes of all bodies in work at once; beyond it bodies are refused with 503. At least
+    /// [`BODY_BYTES_MAX`], or the largest body would never find room.
+    pub buffered_bytes_max: usize,
 }
 
 impl GatewaySettings {
@@ -68,7 +80,7 @@ impl GatewaySettings {
             instance: instance.into(),
             body_read_timeout: Duration::from_secs(5),
             publish_timeout: Duration::from_secs(5),
-            concurrency_max: 128,
+            buffered_bytes_max: 128 * 1024 * 1024,
         }
     }
 }
@@ -79,37 +91,40 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 /// What the handlers share.
 pub struct Gateway<S> {
     settings: GatewaySettings,
-    apps: BTreeMap<String, AppSecrets>,
+    apps: Apps,
     sink: S,
     encoder: Encoder<WebhookBody>,
     clock: Clock,
-    room: Semaphore,
+    room: Room,
 }
 
 impl<S: WebhookSink> Gateway<S> {
-    /// `apps` by the name that stands in their path; `encoder` is for the topic `webhooks`. An
-    /// empty secret is refused: whoever guesses that could sign with it.
+    /// `encoder` is for the topic `webhooks`.
     pub fn new(
         settings: GatewaySettings,
-        apps: BTreeMap<String, AppSecrets>,
+        apps: Apps,
         sink: S,
         encoder: Encoder<WebhookBody>,
         clock: Clock,
-    ) -> Result<Self, EmptySecret> {
-        for (app, secrets) in &apps {
-            secrets.check(app)?;
-        }
-        let room = Semaphore::new(settings.concurrency_max);
-        Ok(Self { settings, apps, sink, encoder, clock, room })
+    ) -> Self {
+        let room = Room::new(settings.buffered_bytes_max);
+        Self { settings, apps, sink, encoder, clock, room }
     }
 }
 
-/// The routes under `/webhooks`. Limits on the connection itself (header size and time) belong to
-/// whoever serves them.
-pub fn router<S: WebhookSink>(gateway: Arc<Gateway<S>>) -> Router {
+/// A gateway that may still be waiting for what it needs. Until it is set, every request under
+/// `/webhooks` is answered with 503.
+pub type Late<S> = Arc<OnceLock<Gateway<S>>>;
+
+/// The routes under `/webhooks`. Limits on the connection itself belong to the [`server`].
+pub fn router<S: WebhookSink>(gateway: Late<S>) -> Router {
     Router::new()
         .route("/webhooks/{app}", get(verify::handle::<S>).post(receive::handle::<S>))
         .with_state(gateway)
+        .fallback(|| async { rejected(StatusCode::NOT_FOUND, "unknown_path") })
+        .method_not_allowed_fallback(|| async {
+            rejected(StatusCode::METHOD_NOT_ALLOWED, "method")
+        })
 }
 
 #[cfg(test)]

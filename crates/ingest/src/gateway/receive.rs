@@ -2,9 +2,9 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
 
 use axum::body::{Body, HttpBody};
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -16,10 +16,13 @@ use sendplane_wire::webhook::entry0_id;
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, timeout};
 
-use super::secrets::AppSecrets;
+use super::room::Share;
 use super::signature::{Signature, Unsigned};
 use super::sink::{SinkRecord, WebhookSink};
-use super::{BODY_BYTES_MAX, Gateway, RETRY_AFTER_SECS, TRACE_HEADER_BYTES_MAX};
+use super::{BODY_BYTES_MAX, Gateway, Late, RETRY_AFTER_SECS, TRACE_HEADER_BYTES_MAX};
+
+/// Memory taken for a body before its first byte is there.
+const FIRST_BUFFER_BYTES: usize = 16 * 1024;
 
 /// Why a POST is not answered with 200.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,13 +69,21 @@ pub(super) fn rejected(status: StatusCode, reason: &'static str) -> Response {
     status.into_response()
 }
 
+/// The answer while the brokers or the schemas have not been reached yet.
+pub(super) fn starting() -> Response {
+    rejected(StatusCode::SERVICE_UNAVAILABLE, "starting")
+}
+
 pub(super) async fn handle<S: WebhookSink>(
-    State(gateway): State<Arc<Gateway<S>>>,
-    Path(app): Path<String>,
+    State(gateway): State<Late<S>>,
+    app: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Response {
     let started = Instant::now();
-    let outcome = receive(&gateway, &app, request).await;
+    let Some(gateway) = gateway.get() else { return starting() };
+    // A path that is no text names no app either.
+    let app = app.map_or_else(|_| String::new(), |Path(app)| app);
+    let outcome = receive(gateway, &app, request).await;
     metrics::histogram!("sendplane_webhook_seconds").record(started.elapsed().as_secs_f64());
     match outcome {
         Ok(()) => {
@@ -91,30 +102,18 @@ async fn receive<S: WebhookSink>(
     app: &str,
     request: Request,
 ) -> Result<(), Refused> {
-    let secrets = gateway.apps.get(app).ok_or(Refused::UnknownApp)?;
+    if !gateway.apps.contains(app) {
+        return Err(Refused::UnknownApp);
+    }
     let (parts, body) = request.into_parts();
     let signature = Signature::of(&parts.headers).map_err(Refused::Unsigned)?;
     // Held until the answer: it bounds the bodies in memory.
-    let _room = gateway.room.try_acquire().map_err(|_| Refused::Overloaded)?;
-    let body = timeout(gateway.settings.body_read_timeout, read(body))
+    let mut share = gateway.room.share();
+    let body = timeout(gateway.settings.body_read_timeout, read(body, &mut share))
         .await
         .map_err(|_| Refused::ReadTimeout)??;
-    let received_at = (gateway.clock)();
-    let secret = verified(app, &signature, &body, secrets)?;
-    let key = record_key(&body);
-    let webhook = WebhookBody {
-        app: app.to_owned(),
-        received_at,
-        body,
-        secret,
-        gateway: gateway.settings.instance.clone(),
-    };
-    let value = gateway.encoder.encode(&webhook).map_err(|error| {
-        tracing::error!(app, %error, "webhook cannot be encoded");
-        Refused::NotEncodable
-    })?;
-    let headers = passed_on(&parts.headers);
-    let record = SinkRecord { topic: topic::WEBHOOKS, key, value, headers };
+    let secret = verified(gateway, app, &signature, &body)?;
+    let record = record(gateway, app, &parts.headers, body, secret)?;
     match timeout(gateway.settings.publish_timeout, gateway.sink.publish(record)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => {
@@ -128,24 +127,50 @@ async fn receive<S: WebhookSink>(
     }
 }
 
-fn verified(
+/// Which secret of `app` signed the body; the secrets are those in force now.
+fn verified<S>(
+    gateway: &Gateway<S>,
     app: &str,
     signature: &Signature,
     body: &[u8],
-    secrets: &AppSecrets,
 ) -> Result<WebhookSecret, Refused> {
-    signature.verified_by(body, secrets).ok_or_else(|| {
+    let secrets = gateway.apps.get(app).ok_or(Refused::UnknownApp)?;
+    signature.verified_by(body, &secrets).ok_or_else(|| {
         tracing::debug!(app, "webhook signature does not match any secret");
         Refused::WrongSignature
     })
 }
 
-/// Reads the body, no further than its limit. The announced length is refused unread.
-async fn read(mut body: Body) -> Result<Vec<u8>, Refused> {
-    if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+fn record<S>(
+    gateway: &Gateway<S>,
+    app: &str,
+    headers: &HeaderMap,
+    body: Vec<u8>,
+    secret: WebhookSecret,
+) -> Result<SinkRecord, Refused> {
+    let key = record_key(&body);
+    let webhook = WebhookBody {
+        app: app.to_owned(),
+        received_at: (gateway.clock)(),
+        body,
+        secret,
+        gateway: gateway.settings.instance.clone(),
+    };
+    let value = gateway.encoder.encode(&webhook).map_err(|error| {
+        tracing::error!(app, %error, "webhook cannot be encoded");
+        Refused::NotEncodable
+    })?;
+    Ok(SinkRecord { topic: topic::WEBHOOKS, key, value, headers: passed_on(headers) })
+}
+
+/// Reads the body, no further than its limit and while there is room. A length announced beyond the
+/// limit is refused unread.
+async fn read(mut body: Body, share: &mut Share<'_>) -> Result<Vec<u8>, Refused> {
+    let announced = body.size_hint().lower();
+    if announced > BODY_BYTES_MAX as u64 {
         return Err(Refused::TooLarge);
     }
-    let mut bytes = BytesMut::new();
+    let mut bytes = BytesMut::with_capacity((announced as usize).min(FIRST_BUFFER_BYTES));
     while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
         let frame = frame.map_err(|_| Refused::BodyBroken)?;
         // Trailers are not part of the body.
@@ -154,6 +179,9 @@ async fn read(mut body: Body) -> Result<Vec<u8>, Refused> {
         };
         if bytes.len() + data.len() > BODY_BYTES_MAX {
             return Err(Refused::TooLarge);
+        }
+        if !share.grow(data.len()) {
+            return Err(Refused::Overloaded);
         }
         bytes.extend_from_slice(&data);
     }

@@ -1,5 +1,9 @@
-//! What an app's webhooks are checked with.
+//! What an app's webhooks are checked with. Secrets are rotated while requests come in.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 use secrecy::{ExposeSecret, SecretString};
 
 /// The secrets of one app.
@@ -21,9 +25,43 @@ pub struct EmptySecret {
     secret: &'static str,
 }
 
+/// The secrets of all apps, by the name that stands in their path. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Apps {
+    current: Arc<ArcSwap<BTreeMap<String, AppSecrets>>>,
+}
+
+impl Apps {
+    /// An empty secret is refused: whoever guesses that could sign with it.
+    pub fn new(apps: BTreeMap<String, AppSecrets>) -> Result<Self, EmptySecret> {
+        check(&apps)?;
+        Ok(Self { current: Arc::new(ArcSwap::from_pointee(apps)) })
+    }
+
+    /// Puts `apps` in force for every request whose body has not been checked yet.
+    pub fn replace(&self, apps: BTreeMap<String, AppSecrets>) -> Result<(), EmptySecret> {
+        check(&apps)?;
+        self.current.store(Arc::new(apps));
+        Ok(())
+    }
+
+    /// The secrets of `app` now.
+    pub(super) fn get(&self, app: &str) -> Option<AppSecrets> {
+        self.current.load().get(app).cloned()
+    }
+
+    pub(super) fn contains(&self, app: &str) -> bool {
+        self.current.load().contains_key(app)
+    }
+}
+
+fn check(apps: &BTreeMap<String, AppSecrets>) -> Result<(), EmptySecret> {
+    apps.iter().try_for_each(|(app, secrets)| secrets.check(app))
+}
+
 impl AppSecrets {
     /// None of them is empty.
-    pub(super) fn check(&self, app: &str) -> Result<(), EmptySecret> {
+    fn check(&self, app: &str) -> Result<(), EmptySecret> {
         let all = [
             ("current secret", Some(&self.current)),
             ("previous secret", self.previous.as_ref()),

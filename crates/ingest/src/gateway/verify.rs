@@ -1,16 +1,14 @@
 //! The registration of an address: Meta asks whether it is ours.
 
-use std::sync::Arc;
-
-use axum::extract::rejection::QueryRejection;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
-use super::receive::rejected;
+use super::receive::{rejected, starting};
 use super::signature::is_secret;
-use super::{Gateway, WebhookSink};
+use super::{Late, WebhookSink};
 
 #[derive(Deserialize)]
 pub(super) struct Question {
@@ -23,10 +21,13 @@ pub(super) struct Question {
 }
 
 pub(super) async fn handle<S: WebhookSink>(
-    State(gateway): State<Arc<Gateway<S>>>,
-    Path(app): Path<String>,
+    State(gateway): State<Late<S>>,
+    app: Result<Path<String>, PathRejection>,
     question: Result<Query<Question>, QueryRejection>,
 ) -> Response {
+    let Some(gateway) = gateway.get() else { return starting() };
+    // A path that is no text names no app either.
+    let app = app.map_or_else(|_| String::new(), |Path(app)| app);
     let Some(secrets) = gateway.apps.get(&app) else {
         return rejected(StatusCode::NOT_FOUND, "unknown_app");
     };

@@ -3,6 +3,7 @@
 //! Everything is awaited by polling up to a deadline.
 
 mod binary;
+mod limits;
 mod receiver;
 mod shell;
 

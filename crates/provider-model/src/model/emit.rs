@@ -79,7 +79,13 @@ impl Model {
     /// What an update changes in the model when its time comes.
     fn observe(&mut self, number: Option<usize>, update: &Update, now_ms: i64) {
         match update {
-            Update::Status { status, .. } => self.ledger.count_update(status),
+            Update::Status { message, status, code, .. } => {
+                self.ledger.count_update(status);
+                if let (Some(number), Some(131_049)) = (number, *code) {
+                    let to = self.ledger.get(*message).to.clone();
+                    self.note_capped(number, &to, now_ms);
+                }
+            }
             Update::RawStatus { status } => {
                 let name = status.get("status").and_then(Value::as_str);
                 self.ledger.count_update(name.unwrap_or("unknown"));

@@ -1,23 +1,24 @@
 //! What becomes of a send request.
 //!
-//! Order: reachability, resets, token and number, the request itself, fixed results of the test
-//! range, knobs, limits, acceptance. Meta says that its own order varies.
+//! Order: reachability, resets, token and number, call limits, the request itself, suspensions and
+//! maintenance, the marketing endpoint, fixed results of the test range, knobs, limits (number,
+//! portfolio, marketing, pair), acceptance. Meta says that its own order varies.
 
 use serde_json::{Value, json};
 
+use super::gate::Passage;
+use super::templates::template_key;
 use super::{Answer, Body, Call, Model, TransportFault, Truth};
 use crate::code::{Refusal, describe};
-use crate::config::Category;
 use crate::fault::{Down, pick};
-use crate::ledger::Accepted;
-use crate::magic::{self, Behaviour, CallRule, OddAnswer, Script};
-use crate::request::{self, Content, Recipient, Request};
+use crate::magic::{self, Behaviour, CallRule, OddAnswer};
+use crate::report::Gate;
+use crate::request::{self, Content, Endpoint, Recipient, Request};
 use crate::rng::{Concern, Rng, hash_text, mix};
-use crate::script::{self, Planned};
 
 /// How an accepted message is answered, or an odd refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reply {
+pub(super) enum Reply {
     Plain,
     Held,
     Lost,
@@ -25,15 +26,17 @@ enum Reply {
 }
 
 /// One request on its way through the model.
-struct Flight<'a> {
-    call: &'a Call<'a>,
-    body: Option<Value>,
-    now_ms: i64,
+pub(super) struct Flight<'a> {
+    pub(super) call: &'a Call<'a>,
+    pub(super) body: Option<Value>,
+    pub(super) now_ms: i64,
+    /// Digits or user id, as far as they can be read.
+    pub(super) recipient: String,
     /// Which request of its recipient this is, from 1.
-    nth: u64,
+    pub(super) nth: u64,
     /// Keys every random decision about this request.
-    key: u64,
-    magic: Option<Behaviour>,
+    pub(super) key: u64,
+    pub(super) magic: Option<Behaviour>,
     /// Draws of the knobs: reset, error, lost answer, garbage, kind of garbage.
     draws: [f64; 5],
 }
@@ -48,17 +51,20 @@ impl Model {
         let magic = magic::behaviour(&recipient);
         let key = hash_text(&recipient);
         self.ledger.count_call(body.as_ref().and_then(request::opaque_text));
-        let contact = self.contacts.entry(recipient).or_default();
+        let contact = self.contacts.entry(recipient.clone()).or_default();
         contact.calls += 1;
         let nth = contact.calls;
         let key = key.wrapping_add(mix(nth));
         let mut rng = Rng::keyed(self.config.seed, Concern::Fault, key);
         let draws = [(); 5].map(|()| rng.unit());
-        if let Some(index) = self.by_id.get(call.phone_number_id) {
-            self.numbers[*index].calls_total += 1;
-            self.numbers[*index].calls.count(now_ms);
+        let number = self.by_id.get(call.phone_number_id).copied();
+        if let Some(index) = number {
+            let state = &mut self.numbers[index];
+            state.calls_total += 1;
+            state.calls.count(now_ms);
+            state.rates.now(now_ms).calls += 1;
         }
-        let flight = Flight { call, body, now_ms, nth, key, magic, draws };
+        let flight = Flight { call, body, now_ms, recipient, nth, key, magic, draws };
         let mut answer = match self.decide(&flight) {
             Ok(answer) => answer,
             Err(refusal) => self.refuse(&refusal, key),
@@ -68,10 +74,29 @@ impl Model {
         if let Some(Behaviour { call: CallRule::Slow(ms), .. }) = magic {
             answer.delay_ms = ms;
         }
-        if answer.truth == Truth::Untouched {
-            self.ledger.summary.untouched += 1;
-        }
+        self.aftermath(&flight, number, &mut answer);
         answer
+    }
+
+    /// What the answer, or its lack, changes.
+    fn aftermath(&mut self, flight: &Flight<'_>, number: Option<usize>, answer: &mut Answer) {
+        let now_ms = flight.now_ms;
+        let code = match answer.truth {
+            Truth::Refused(code) => Some(code),
+            Truth::Accepted(_) => None,
+            Truth::Untouched => {
+                self.ledger.summary.untouched += 1;
+                None
+            }
+        };
+        self.state.tell(now_ms, answer.delay_ms, self.config.limits.answer_grace_ms);
+        if let (Some(131_049), Some(number)) = (code, number) {
+            self.note_capped(number, &flight.recipient, now_ms);
+        }
+        if answer.fault.is_none() {
+            let waba_id = number.map(|number| self.config.phone_numbers[number].waba_id.clone());
+            answer.headers.extend(self.usage_headers(code, waba_id.as_deref(), now_ms));
+        }
     }
 
     fn decide(&mut self, flight: &Flight<'_>) -> Result<Answer, Refusal> {
@@ -91,37 +116,46 @@ impl Model {
         if reset {
             return Ok(closed(TransportFault::ResetBeforeRead, Truth::Untouched));
         }
-        let number = self.authorise(flight.call)?;
-        let request = request::validate(
-            &self.config,
-            &self.config.phone_numbers[number],
-            flight.call.endpoint,
-            flight.body.as_ref(),
-        )?;
+        let number = self.authorise(flight)?;
+        let request = self.validate(flight, number)?;
+        let mut passage = Passage::default();
+        self.check_suspensions(flight, number, &request, &mut passage)?;
+        self.check_marketing_route(flight, number, &request, &mut passage)?;
         self.refuse_by_rule(flight)?;
-        self.refuse_by_limit(flight.now_ms, number, &request)?;
-        let reply = self.reply(flight);
+        self.check_limits(flight, number, &request, &mut passage)?;
+        let mut reply = self.reply(flight);
         if let Reply::Odd(odd) = reply
             && !odd.accepts()
         {
             return Ok(odd_answer(odd, &request, Truth::Untouched));
         }
-        let index = self.accept(flight, number, &request, reply);
-        Ok(self.answer(&request, index, reply))
+        let (index, held) = self.accept(flight, number, &request, reply, passage);
+        if held && reply == Reply::Plain {
+            reply = Reply::Held;
+        }
+        let mut answer = self.answer(&request, index, reply);
+        let onboarding = flight.call.endpoint == Endpoint::MarketingMessages
+            && self.marketing_account(number).is_some();
+        if let (Reply::Plain | Reply::Held, true, Body::Json(body)) =
+            (reply, onboarding, &mut answer.body)
+        {
+            // Only this endpoint's documentation shows it.
+            body["success"] = true.into();
+        }
+        Ok(answer)
     }
 
-    fn authorise(&self, call: &Call<'_>) -> Result<usize, Refusal> {
-        let Some(token) = call.bearer_token else {
-            return Err(Refusal::new(104, "An access token is required for this resource."));
-        };
-        if !self.token_is_valid(token) {
-            return Err(Refusal::new(190, "The access token cannot be decoded."));
+    fn validate(&mut self, flight: &Flight<'_>, number: usize) -> Result<Request, Refusal> {
+        let (body, endpoint) = (flight.body.as_ref(), flight.call.endpoint);
+        let number = &self.config.phone_numbers[number];
+        let checked = request::validate(&self.config, number, endpoint, body);
+        if let Err(Refusal { code: 132_015 | 132_016, .. }) = checked {
+            let template = body.map_or(&Value::Null, |body| &body["template"]);
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let (name, language) = (text(&template["name"]), text(&template["language"]["code"]));
+            self.state.closed = Some((Gate::Template, template_key(&name, &language)));
         }
-        self.by_id.get(call.phone_number_id).copied().ok_or_else(|| Refusal {
-            code: 100,
-            subcode: Some(33),
-            details: format!("Object with ID '{}' does not exist.", call.phone_number_id),
-        })
+        checked
     }
 
     fn refuse_by_rule(&self, flight: &Flight<'_>) -> Result<(), Refusal> {
@@ -140,26 +174,6 @@ impl Model {
         }
     }
 
-    fn refuse_by_limit(
-        &mut self,
-        now_ms: i64,
-        number: usize,
-        request: &Request,
-    ) -> Result<(), Refusal> {
-        let limit = self.config.phone_numbers[number].throughput_per_second as usize;
-        if self.numbers[number].messages.len(now_ms) >= limit {
-            self.numbers[number].violations += 1;
-            return Err(Refusal::new(130_429, "Cloud API message throughput has been reached."));
-        }
-        let contact = self.contacts.entry(request.recipient.as_str().to_owned()).or_default();
-        if !contact.pair(number).take(self.config.pair_limit, now_ms) {
-            self.ledger.summary.pair_violations += 1;
-            let details = "Too many messages from this number to the same recipient.";
-            return Err(Refusal::new(131_056, details));
-        }
-        Ok(())
-    }
-
     fn reply(&self, flight: &Flight<'_>) -> Reply {
         let faults = &self.config.faults;
         match flight.magic.map(|magic| magic.call) {
@@ -170,80 +184,6 @@ impl Model {
             None if flight.draws[2] < faults.lose_answer => Reply::Lost,
             None if flight.draws[3] < faults.garbage_answer => Reply::Odd(garbage(flight.draws[4])),
             None => Reply::Plain,
-        }
-    }
-
-    fn accept(
-        &mut self,
-        flight: &Flight<'_>,
-        number: usize,
-        request: &Request,
-        reply: Reply,
-    ) -> u64 {
-        let now_ms = flight.now_ms;
-        let to = request.recipient.as_str();
-        let wamid = self.wamid(to, flight.nth, false);
-        let script = self.script(flight, number, request);
-        let template = match request.content {
-            Content::Template(index) => Some(&self.config.templates[index]),
-            Content::SessionMessage(_) => None,
-        };
-        let accepted = Accepted {
-            index: 0,
-            wamid,
-            phone_number_id: self.config.phone_numbers[number].id.clone(),
-            to: to.to_owned(),
-            kind: match request.content {
-                Content::Template(_) => "template",
-                Content::SessionMessage(kind) => kind,
-            },
-            template: template.map(|template| template.name.clone()),
-            language: template.map(|template| template.language.clone()),
-            category: template.map_or("service", |template| template.category.price_category()),
-            opaque: request.opaque.clone(),
-            accepted_at_ms: now_ms,
-            answer_lost: matches!(reply, Reply::Lost | Reply::Odd(_)),
-        };
-        let index = self.ledger.accept(accepted);
-        self.numbers[number].accepted += 1;
-        self.numbers[number].messages.count(now_ms);
-        let mut rng = Rng::keyed(self.config.seed, Concern::StatusDelay, flight.key);
-        let planned = script::plan(script, &self.config.delays, &mut rng, now_ms, index, to);
-        for Planned { due_ms, at_ms, update } in planned {
-            let planned = Planned { due_ms, at_ms, update };
-            self.queue.push(Some(number), planned, flight.magic.is_some());
-        }
-        index
-    }
-
-    /// Which webhooks an accepted message gets.
-    fn script(&mut self, flight: &Flight<'_>, number: usize, request: &Request) -> Script {
-        if let Some(magic) = flight.magic {
-            return magic.script;
-        }
-        let mut rng = Rng::keyed(self.config.seed, Concern::AsyncFailure, flight.key);
-        let (failure, read) = (rng.unit(), rng.unit());
-        let contact = self.contacts.entry(request.recipient.as_str().to_owned()).or_default();
-        let pair = contact.pair(number);
-        match request.content {
-            Content::SessionMessage(_)
-                if self.config.service_window_enforced
-                    && !pair.service_window_open(flight.now_ms) =>
-            {
-                return Script::Failed(131_047);
-            }
-            Content::Template(index)
-                if pair.marketing_stopped
-                    && self.config.templates[index].category == Category::Marketing =>
-            {
-                return Script::Failed(131_050);
-            }
-            _ => {}
-        }
-        match pick(&self.config.faults.failures, failure) {
-            Some(code) => Script::Failed(code),
-            None if read < self.config.read_ratio => Script::Read,
-            None => Script::Delivered,
         }
     }
 
@@ -269,18 +209,7 @@ impl Model {
         self.ledger.count_refusal(refusal.code);
         let body = Body::Json(refusal.body(self.config.seed, key));
         let status = describe(refusal.code).http_status;
-        let mut answer = answer(status, body, None, Truth::Refused(refusal.code));
-        if refusal.code == 4 {
-            let usage = json!({"call_count": 100, "total_cputime": 25, "total_time": 25});
-            answer.headers.push(("x-app-usage", usage.to_string()));
-        }
-        if refusal.code == 80_007 {
-            // Keyed by account in Meta's header; the wait is in minutes.
-            let usage = json!({"0": [{"type": "whatsapp", "call_count": 100, "total_cputime": 25,
-                "total_time": 25, "estimated_time_to_regain_access": 1}]});
-            answer.headers.push(("x-business-use-case-usage", usage.to_string()));
-        }
-        answer
+        answer(status, body, None, Truth::Refused(refusal.code))
     }
 }
 

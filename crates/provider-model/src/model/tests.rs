@@ -1,16 +1,19 @@
 //! Goal: every promise of the model through its public surface. Method: a harness that sends one
 //! message and runs virtual time until no webhook is left.
 
+mod account;
 mod fixed_results;
 mod knobs;
+mod limits;
 mod properties;
+mod templates;
 
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::MsRange;
+use crate::config::{MsRange, TemplateStatus};
 use crate::injection::Injection;
 use crate::magic;
 use crate::webhook::Webhook;

@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use sendplane_stage_runtime::RuntimeConfig;
+use sendplane_stage_runtime::config::{BreakerLimits, ClockOffset};
 use tracing_subscriber::EnvFilter;
 
 use super::{Section, kafka};
 
 const MINUTE_MS: u64 = 60_000;
+const DAY_MS: i64 = 24 * 60 * MINUTE_MS as i64;
 
 /// Settings every stage needs.
 #[derive(Clone, Debug)]
@@ -121,6 +123,14 @@ fn running(section: &mut Section<'_>, base: RuntimeConfig) -> RuntimeConfig {
         settle_max: section.millis("settle-ms", base.settle_max, 0..=MINUTE_MS),
         slow_commit: section.millis("slow-commit-ms", base.slow_commit, 1..=MINUTE_MS),
         quarantine: section.texts("quarantine"),
+        // A test setting, left at 0 in service.
+        clock_offset: ClockOffset::of_millis(section.signed(
+            "clock-offset-ms",
+            0,
+            -DAY_MS..=DAY_MS,
+        )),
+        dead_letter_breaker: section
+            .section("dead-letter-breaker", |section| breaker(section, base.dead_letter_breaker)),
         ..base
     };
     for place in &config.quarantine {
@@ -130,6 +140,22 @@ fn running(section: &mut Section<'_>, base: RuntimeConfig) -> RuntimeConfig {
         }
     }
     config
+}
+
+/// When a topic is left alone instead of being dead-lettered.
+fn breaker(section: &mut Section<'_>, base: BreakerLimits) -> BreakerLimits {
+    const RECORDS_MAX: u64 = 100_000;
+    let window = section.whole("window", base.window as u64, 1..=RECORDS_MAX);
+    let minimum = section.whole("minimum", base.minimum as u64, 1..=RECORDS_MAX);
+    if minimum > window {
+        let fix = "judge after at most as many records as the window holds";
+        section.problem("minimum", format!("is {minimum}, window is {window}"), fix);
+    }
+    BreakerLimits {
+        share: section.fraction("share", base.share),
+        window: window as usize,
+        minimum: minimum as usize,
+    }
 }
 
 fn is_place(text: &str) -> bool {

@@ -140,6 +140,29 @@ impl<'f> Section<'f> {
         default
     }
 
+    /// A whole number of either sign within `range`, or `default`.
+    pub fn signed(&mut self, key: &str, default: i64, range: RangeInclusive<i64>) -> i64 {
+        let found = self.leaf(key, as_signed);
+        let value = self.settle(key, found, || default);
+        if range.contains(&value) {
+            return value;
+        }
+        let fix = format!("give a whole number from {} to {}", range.start(), range.end());
+        self.problem(key, format!("is {value}"), fix);
+        default
+    }
+
+    /// A number from 0 to 1, or `default`.
+    pub fn fraction(&mut self, key: &str, default: f64) -> f64 {
+        let found = self.leaf(key, as_number);
+        let value = self.settle(key, found, || default);
+        if (0.0..=1.0).contains(&value) {
+            return value;
+        }
+        self.problem(key, format!("is {value}"), "give a number from 0 to 1");
+        default
+    }
+
     /// Milliseconds within `range`, or `default`; the key ends in `-ms`.
     pub fn millis(&mut self, key: &str, default: Duration, range: RangeInclusive<u64>) -> Duration {
         Duration::from_millis(self.whole(key, default.as_millis() as u64, range))
@@ -306,6 +329,18 @@ impl Shown for u64 {
     }
 }
 
+impl Shown for i64 {
+    fn shown(&self) -> toml::Value {
+        toml::Value::Integer(*self)
+    }
+}
+
+impl Shown for f64 {
+    fn shown(&self) -> toml::Value {
+        toml::Value::Float(*self)
+    }
+}
+
 impl Shown for Vec<String> {
     fn shown(&self) -> toml::Value {
         toml::Value::Array(self.iter().cloned().map(toml::Value::String).collect())
@@ -332,6 +367,23 @@ fn as_whole(value: &toml::Value, origin: &Origin) -> Result<u64, &'static str> {
         (value, _) => value.as_integer().and_then(|number| u64::try_from(number).ok()),
     };
     found.ok_or("a whole number from 0")
+}
+
+fn as_signed(value: &toml::Value, origin: &Origin) -> Result<i64, &'static str> {
+    let found = match (value, origin) {
+        (toml::Value::String(text), Origin::Env(_)) => text.trim().parse().ok(),
+        (value, _) => value.as_integer(),
+    };
+    found.ok_or("a whole number")
+}
+
+fn as_number(value: &toml::Value, origin: &Origin) -> Result<f64, &'static str> {
+    let found = match (value, origin) {
+        (toml::Value::String(text), Origin::Env(_)) => text.trim().parse().ok(),
+        (toml::Value::Integer(number), _) => Some(*number as f64),
+        (value, _) => value.as_float(),
+    };
+    found.ok_or("a number")
 }
 
 fn as_texts(value: &toml::Value, origin: &Origin) -> Result<Vec<String>, &'static str> {

@@ -61,6 +61,7 @@ fn the_environment_wins_over_the_file() {
         ("SENDPLANE__KAFKA__PROPERTIES__SASL_PASSWORD", "hunter2"),
         ("SENDPLANE__STATE__BLOCK_CACHE_BYTES", "2097152"),
         ("SENDPLANE__RUNTIME__QUARANTINE", "a.b/3/14, c/0/1"),
+        ("SENDPLANE__RUNTIME__CLOCK_OFFSET_MS", "-2000"),
         ("SENDPLANE__INGEST__ROLE", "gateway"),
         ("UNRELATED__THING__X", "1"),
     ];
@@ -70,7 +71,34 @@ fn the_environment_wins_over_the_file() {
     assert_eq!(config.base.kafka()["sasl.password"], "hunter2");
     assert_eq!(config.base.runtime.block_cache_bytes, 2 << 20);
     assert_eq!(config.base.runtime.quarantine, ["a.b/3/14", "c/0/1"]);
+    assert_eq!(config.base.runtime.clock_offset.millis(), -2_000);
     assert_eq!(config.own.role, "gateway");
+}
+
+#[test]
+fn the_breaker_is_set_in_a_section_of_its_own() {
+    let limits = |text: &str, environment: &[(&str, &str)]| {
+        let config = load(&format!("{MINIMAL}{text}"), environment);
+        config.map(|config| config.base.runtime.dead_letter_breaker)
+    };
+    let default = limits("", &[]).unwrap();
+    assert_eq!((default.share, default.window, default.minimum), (0.5, 500, 200));
+    let share = [("SENDPLANE__RUNTIME__DEAD_LETTER_BREAKER__SHARE", "1")];
+    let section = "[runtime.dead-letter-breaker]\nshare = 0.25\nwindow = 100\nminimum = 50\n";
+    let given = limits(section, &[]).unwrap();
+    assert_eq!((given.share, given.window, given.minimum), (0.25, 100, 50));
+    assert_eq!(limits(section, &share).unwrap().share, 1.0);
+    let wrong = "[runtime.dead-letter-breaker]\nshare = 1.5\nwindow = 10\nminimum = 11\n";
+    let text = limits(wrong, &[]).unwrap_err().to_string();
+    for line in [
+        "runtime.dead-letter-breaker.share is 1.5; give a number from 0 to 1",
+        "runtime.dead-letter-breaker.minimum is 11, window is 10; judge after at most",
+    ] {
+        assert!(text.contains(line), "{line:?} is not in:\n{text}");
+    }
+    let printed = load(MINIMAL, &share).unwrap().print();
+    assert!(printed.contains("[runtime.dead-letter-breaker]\n"), "{printed}");
+    assert!(printed.contains("share = 1.0 # SENDPLANE__RUNTIME__DEAD"), "{printed}");
 }
 
 #[test]

@@ -6,6 +6,7 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The cache of one registry.
 #[derive(Clone, Debug)]
@@ -53,8 +54,10 @@ fn write_whole(file: &Path, text: &str) -> std::io::Result<()> {
     if let Some(dir) = file.parent() {
         fs::create_dir_all(dir)?;
     }
-    // Processes may share the folder: each has a name of its own for the unfinished file.
-    let unfinished = file.with_extension(format!("tmp{}", std::process::id()));
+    // Processes and threads may share the folder: each unfinished file has a name of its own.
+    static UNFINISHED: AtomicU64 = AtomicU64::new(0);
+    let number = UNFINISHED.fetch_add(1, Ordering::Relaxed);
+    let unfinished = file.with_extension(format!("tmp{}-{number}", std::process::id()));
     let mut handle = fs::File::create(&unfinished)?;
     handle.write_all(text.as_bytes())?;
     handle.sync_all()?;

@@ -13,6 +13,9 @@ use sendplane_domain::shard::partition_of;
 use super::{RecordHeaders, Tools, ack_config, producer_counts, record};
 use crate::error::Error;
 
+/// Longest pause between attempts to reach a broker again.
+const RECONNECT_MAX: &str = "reconnect.backoff.max.ms";
+
 /// An idempotent producer whose `publish` returns once all in-sync replicas have the record.
 ///
 /// A fatal error of librdkafka's idempotence makes a producer useless for ever; it is replaced.
@@ -33,7 +36,11 @@ impl AckProducer {
         ack_max: Duration,
     ) -> Result<Self, Error> {
         let tools = Tools::new(kafka.clone(), client_id);
-        let settings = ack_config(&tools.config, ack_max);
+        let mut settings = ack_config(&tools.config, ack_max);
+        if !kafka.contains_key(RECONNECT_MAX) {
+            // librdkafka's 10 s would be the wait of the first caller after an outage.
+            settings.set(RECONNECT_MAX, "1000");
+        }
         let producer: FutureProducer =
             settings.create().map_err(Error::kafka("create producer"))?;
         let mut counts = producer_counts(&producer)?;
@@ -69,6 +76,27 @@ impl AckProducer {
     /// Waits until everything published so far is acknowledged or has failed. Blocks.
     pub fn flush(&self, longest: Duration) -> Result<(), Error> {
         self.producer.load().flush(longest).map_err(Error::kafka("flush"))
+    }
+
+    /// Asks the brokers whether every partition of the topics has a leader that could take a record.
+    /// Blocks for up to `longest`.
+    pub fn probe(&self, longest: Duration) -> Result<(), Error> {
+        let producer = self.producer.load_full();
+        for (topic, count) in &self.counts {
+            let metadata = producer
+                .client()
+                .fetch_metadata(Some(topic), longest)
+                .map_err(Error::kafka("look for the leaders"))?;
+            let led = metadata
+                .topics()
+                .iter()
+                .flat_map(|topic| topic.partitions())
+                .filter(|partition| partition.leader() >= 0 && partition.error().is_none());
+            if led.count() < *count as usize {
+                return Err(Error::MissingTopic(topic.clone()));
+            }
+        }
+        Ok(())
     }
 
     fn replace_if_fatal(&self, failed: &Arc<FutureProducer>) {

@@ -2,7 +2,7 @@
 
 use sendplane_domain::id::SourcePosition;
 use sendplane_domain::lane::Lane;
-use sendplane_stage_api::{Codec, DeadLetter, Encoded, RawRecord, Undecoded};
+use sendplane_stage_api::{Codec, DeadLetter, Encoded, Header, RawRecord, Undecoded};
 use sendplane_wire::codec::{Decoder, Encoder};
 use sendplane_wire::record::{
     AdmittedMessage, Decision, Feedback, Receipt, ReroutedRecord, SendRequest, WebhookBody,
@@ -52,6 +52,7 @@ impl IngestCodec {
         topic: &str,
         key: Option<&[u8]>,
         value: Option<&[u8]>,
+        headers: &[Header],
     ) -> Option<Result<Incoming, Undecoded>> {
         let (lane, decoder) = match topic {
             topic::REQUESTS_TRANSACTIONAL => (Lane::Transactional, &self.requests_transactional),
@@ -62,6 +63,7 @@ impl IngestCodec {
             lane,
             key: key.map(<[u8]>::to_vec),
             value: value.unwrap_or_default().to_vec(),
+            headers: headers.to_vec(),
             request,
         });
         Some(incoming)
@@ -69,8 +71,10 @@ impl IngestCodec {
 
     fn forwarded(&self, value: Option<&[u8]>) -> Result<Record, Undecoded> {
         let outer = self.rerouted.decode(value).map_err(undecoded)?;
+        let headers: Vec<Header> =
+            outer.headers.into_iter().map(|header| (header.name, header.value)).collect();
         let incoming = self
-            .request(&outer.source_topic, outer.key.as_deref(), Some(&outer.value))
+            .request(&outer.source_topic, outer.key.as_deref(), Some(&outer.value), &headers)
             .unwrap_or_else(|| {
                 Err(Undecoded::Reject(DeadLetter {
                     code: "unexpected_topic",
@@ -98,7 +102,7 @@ impl Codec<Ingest> for IngestCodec {
             }
             topic::REROUTED => self.forwarded(raw.value),
             other => self
-                .request(other, raw.key, raw.value)
+                .request(other, raw.key, raw.value, raw.headers)
                 .unwrap_or_else(|| Err(unexpected_topic(other)))
                 .map(Record::Request),
         }

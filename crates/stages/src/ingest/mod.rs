@@ -13,8 +13,8 @@
 //! Reading order: [`request`] (the way of a request), [`rules`] (what is checked), [`idempotency`]
 //! (I2), [`webhook`] (the way of a webhook), [`codec`].
 //!
-//! A message's identity is the position its producer wrote it to: re-routing a record does not
-//! change the message id, and reading it twice admits it once.
+//! A message's identity is the position its producer wrote it to: neither re-routing a record nor
+//! replaying it from the dead letters changes the message id, and reading it twice admits it once.
 
 mod codec;
 mod idempotency;
@@ -29,7 +29,7 @@ use sendplane_domain::lane::Lane;
 use sendplane_domain::opaque::HashKey;
 use sendplane_domain::time::Timestamp;
 use sendplane_domain::trace::TraceContext;
-use sendplane_stage_api::{Context, Input, InputClass, InputTopic, RecordMeta, Stage};
+use sendplane_stage_api::{Context, Header, Input, InputClass, InputTopic, RecordMeta, Stage};
 use sendplane_wire::record::{
     AdmittedMessage, Decision, Feedback, Receipt, ReroutedRecord, SendRequest,
 };
@@ -45,6 +45,10 @@ pub use webhook::{BODY_MEMORY, BodyDigest, Webhook};
 /// Largest request, in bytes. Half of what its topic takes: a re-routed record carries the whole
 /// request in one of the same limit, and what is larger could not be passed on.
 pub const REQUEST_BYTES_MAX: usize = 512 * 1024;
+
+/// Largest key, value and headers of a request together that can be re-routed, in bytes: they have
+/// to fit one record of the broker's usual limit, with room for framing and the trace.
+pub const REROUTED_BYTES_MAX: usize = 1024 * 1024 - 16 * 1024;
 
 /// Longest field of a trace that is passed on, in bytes. W3C asks for at least 512 of tracestate.
 pub const TRACE_FIELD_BYTES_MAX: usize = 1024;
@@ -115,6 +119,8 @@ pub struct Incoming {
     pub key: Option<Vec<u8>>,
     /// Value, byte for byte, with its framing.
     pub value: Vec<u8>,
+    /// Headers, byte for byte, in their order.
+    pub headers: Vec<Header>,
     /// What the value says.
     pub request: SendRequest,
 }
@@ -194,11 +200,7 @@ impl Ingest {
     fn apply_record(&self, record: Record, meta: RecordMeta, ctx: &mut Context<'_, '_, Self>) {
         match record {
             Record::Request(incoming) => {
-                let source = SourcePosition {
-                    topic: meta.topic.to_owned(),
-                    partition: meta.partition,
-                    offset: meta.offset,
-                };
+                let source = meta.first_position();
                 let arrival = request::Arrival { source, timestamp: meta.timestamp, moved: false };
                 request::apply(&self.settings, incoming, arrival, ctx);
             }

@@ -1,12 +1,11 @@
 //! The way of a request: attributed, placed, judged, and then admitted or refused.
 
 use sendplane_domain::e164::E164;
-use sendplane_domain::id::{KeyedHash, MessageId, SourcePosition, TemplateName};
+use sendplane_domain::id::{IdempotencyKey, KeyedHash, MessageId, SourcePosition, TemplateName};
 use sendplane_domain::lane::Lane;
 use sendplane_domain::opaque::HashKey;
 use sendplane_domain::shard::ShardKey;
 use sendplane_domain::time::Timestamp;
-use sendplane_domain::trace::{TraceContext, header};
 use sendplane_stage_api::{Context, DeadLetter};
 use sendplane_wire::record::{
     AdmittedMessage, DecidingStage, Decision, ReroutedHeader, ReroutedRecord, RuleResult,
@@ -15,7 +14,7 @@ use sendplane_wire::record::{
 
 use super::idempotency;
 use super::rules::{self, Accepted, Facts, Refusal};
-use super::{Incoming, Ingest, IngestSettings, Output};
+use super::{Incoming, Ingest, IngestSettings, Output, REROUTED_BYTES_MAX};
 use crate::directory::{Directory, TemplateKey};
 
 /// In bytes.
@@ -137,7 +136,19 @@ fn misplaced(incoming: Incoming, arrival: Arrival, owner: i32, ctx: &mut Context
         );
         return ctx.dead_letter("misrouted", detail);
     }
+    let bytes = bytes_of(&incoming);
+    if bytes > REROUTED_BYTES_MAX {
+        let detail = format!(
+            "the record belongs to partition {owner} of {} and stands in {}, and with {bytes} bytes \
+             of key, value and headers it is too large to be sent on (at most {REROUTED_BYTES_MAX}); \
+             produce it with the murmur2 partitioner, or with smaller headers",
+            ctx.partitions(),
+            ctx.partition()
+        );
+        return ctx.dead_letter("misplaced_too_large", detail);
+    }
     ctx.count("sendplane_ingest_requests_total", "rerouted");
+    let headers = incoming.headers.into_iter();
     let record = ReroutedRecord {
         tenant: incoming.request.tenant,
         source_topic: arrival.source.topic,
@@ -146,24 +157,16 @@ fn misplaced(incoming: Incoming, arrival: Arrival, owner: i32, ctx: &mut Context
         source_timestamp: arrival.timestamp,
         key: incoming.key,
         value: incoming.value,
-        headers: headers(ctx.trace()),
+        headers: headers.map(|(name, value)| ReroutedHeader { name, value }).collect(),
     };
     ctx.emit(Output::Rerouted(record));
 }
 
-/// The headers a stage knows of; they also stand on the re-routed record itself.
-fn headers(trace: &TraceContext) -> Vec<ReroutedHeader> {
-    [
-        (header::TRACEPARENT, &trace.traceparent),
-        (header::TRACESTATE, &trace.tracestate),
-        (header::CORRELATION_ID, &trace.correlation_id),
-    ]
-    .into_iter()
-    .filter_map(|(name, value)| {
-        let value = value.as_ref()?.clone().into_bytes();
-        Some(ReroutedHeader { name: name.to_owned(), value: Some(value) })
-    })
-    .collect()
+/// What a re-routed record carries of this one; each header costs a few bytes of framing.
+fn bytes_of(incoming: &Incoming) -> usize {
+    let headers = incoming.headers.iter();
+    let headers = headers.map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len) + 16);
+    incoming.value.len() + incoming.key.as_ref().map_or(0, Vec::len) + headers.sum::<usize>()
 }
 
 /// Down to bulk when the template is marketing, never up: who asks for bulk gets it.
@@ -231,7 +234,10 @@ fn refused(
     Decision {
         message_id: asked.id,
         tenant: request.tenant,
-        idempotency_key: request.idempotency_key,
+        // The one field that cannot be left out: its start is enough to find the caller.
+        idempotency_key: IdempotencyKey::new(
+            request.idempotency_key.as_str().chars().take(rules::KEY_LEN_MAX).collect::<String>(),
+        ),
         stage: DecidingStage::Ingest,
         verdict: refusal.verdict,
         reason: Some(refusal.reason.to_owned()),

@@ -7,7 +7,8 @@
 //!                             └─▶ decisions  (every verdict, with every rule)
 //! ```
 //!
-//! Reading order: [`consent`] (the state), [`judge`](judge()) and its rules, [`Policy`], the codec.
+//! Reading order: [`consent`] (the state), [`judge`](judge()) and its rules, [`Policy`], the codec,
+//! `replay` (dead letters that come back).
 //!
 //! Consent is of class [`InputClass::Feedback`]: the host applies it up to the end it saw at the
 //! start of a cycle before it gives the stage any work (I11). Nothing here compares offsets of the
@@ -15,15 +16,18 @@
 //!
 //! **Architecture invariant:** a verdict is a function of the admitted record, the consent row, the
 //! pinned global tables and `now`. Judging writes no state, so a record that is processed again
-//! cannot be judged twice.
+//! cannot be judged twice. Only a record that comes from the dead letters is remembered (`replay`):
+//! an operator may send it twice, and a message has one decision.
 
 mod codec;
 pub mod consent;
 mod judge;
+mod replay;
 mod rules;
 #[cfg(test)]
 mod tests;
 
+use sendplane_domain::id::MessageId;
 use sendplane_stage_api::{Context, Input, InputClass, InputTopic, RecordMeta, Stage};
 use sendplane_wire::record::{AdmittedMessage, ConsentChange, DecidingStage, Decision, Dispatch};
 use sendplane_wire::topic;
@@ -34,8 +38,9 @@ pub use judge::{Facts, Judgement, Release, judge};
 use crate::directory::{Directory, TemplateKey};
 use consent::{CONSENT, ContactKey};
 
-/// Largest value of any input in bytes: the broker's own default.
-const VALUE_BYTES_MAX: usize = 1024 * 1024;
+/// Largest value of any input, in bytes: twice what ingest admits at most. A dispatch holds hardly
+/// more than the message it was made of, and send takes 256 KiB.
+pub const VALUE_BYTES_MAX: usize = 128 * 1024;
 
 const INPUTS: &[InputTopic] = &[
     InputTopic {
@@ -77,9 +82,12 @@ pub enum Output {
     Decision(Box<Decision>),
 }
 
-/// Policy schedules nothing: it defers no message yet.
+/// A stored timer: policy defers no message yet. Append-only.
 #[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
-pub enum Timer {}
+pub enum Timer {
+    /// A replayed message may be forgotten.
+    ReplayExpires(MessageId),
+}
 
 /// Policy calls nothing outside.
 #[derive(Clone, Copy, Debug)]
@@ -114,7 +122,7 @@ impl Stage for Policy {
     fn apply(&self, input: Input<Self>, ctx: &mut Context<'_, '_, Self>) {
         match input {
             Input::Record { record, meta } => apply_record(record, &meta, ctx),
-            Input::Timer(timer) => match timer {},
+            Input::Timer(Timer::ReplayExpires(message_id)) => replay::expire(message_id, ctx),
             Input::Effect(result) => match result {},
             // The tables are read at the judgement; nothing is kept that a change could outdate.
             Input::Control(_) => {}
@@ -124,7 +132,11 @@ impl Stage for Policy {
 
 fn apply_record(record: Record, meta: &RecordMeta, ctx: &mut Context<'_, '_, Policy>) {
     match record {
-        Record::Admitted(message) => release_or_not(&message, ctx),
+        Record::Admitted(message) => {
+            if meta.replay_of.is_none() || replay::is_first(message.message_id, ctx) {
+                release_or_not(&message, ctx);
+            }
+        }
         Record::Consent(change) => consent::apply(&change, meta, ctx),
     }
 }

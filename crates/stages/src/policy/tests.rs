@@ -2,6 +2,7 @@
 
 mod consent;
 mod dispatch;
+mod replay;
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,7 @@
 //! Bytes to the stage's records and back.
 
 use sendplane_domain::lane::Lane;
+use sendplane_stage_api::replay::header;
 use sendplane_stage_api::{Codec, Encoded, RawRecord, Undecoded};
 use sendplane_wire::codec::{Decoder, Encoder};
 use sendplane_wire::record::{Attempt, Dispatch, Feedback};
@@ -90,14 +91,14 @@ impl SendCodec {
         };
         let tenant = dispatch.tenant.as_str();
         let mut record = encoded(encoder, tenant, dispatch)?;
-        let header = |name: &str, value: String| (name.to_owned(), value);
+        let add = |name: &str, value: String| (name.to_owned(), value);
         record.headers = vec![
-            header("__dlq.errors.topic", encoder.topic().to_owned()),
-            header("__dlq.errors.delivery.count", attempts.to_string()),
-            header("__dlq.errors.message", format!("given up after {attempts} calls: {why}")),
-            header("sendplane.error.code", "attempts_exhausted".to_owned()),
-            header("sendplane.stage", "send".to_owned()),
-            header("sendplane.tenant", tenant.to_owned()),
+            add(header::TOPIC, encoder.topic().to_owned()),
+            add(header::DELIVERY_COUNT, attempts.to_string()),
+            add(header::MESSAGE, format!("given up after {attempts} calls: {why}")),
+            add(header::CODE, "attempts_exhausted".to_owned()),
+            add(header::STAGE, "send".to_owned()),
+            add(header::TENANT, tenant.to_owned()),
         ];
         record.topic = topic::DEAD_LETTERS_SEND;
         Ok(record)

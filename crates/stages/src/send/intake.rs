@@ -5,8 +5,8 @@ use sendplane_stage_api::RecordMeta;
 use sendplane_wire::record::Dispatch;
 use sendplane_wire::topic;
 
-use super::state::{MESSAGES, Message, State, Work};
-use super::{Ctx, SendStage, ending, queue};
+use super::state::{MESSAGES, Message, Work};
+use super::{Ctx, SendStage, ending, queue, replay};
 
 /// Takes the message in once; a repetition changes nothing.
 pub(super) fn take_in(
@@ -16,28 +16,28 @@ pub(super) fn take_in(
     meta: &RecordMeta,
 ) {
     let lane = lane_of(meta, dispatch.lane);
-    let message_id = dispatch.message_id;
-    if ctx.get(&MESSAGES, &message_id).is_some() {
-        ctx.count("sendplane_duplicate_dispatches_total", lane.as_str());
-        return;
+    let known = ctx.get(&MESSAGES, &dispatch.message_id);
+    let work = Work::of(dispatch, lane);
+    match (known, &meta.replay_of) {
+        (known, Some(mark)) => replay::take(stage, ctx, known, work, mark),
+        (Some(_), None) => ctx.count("sendplane_duplicate_dispatches_total", lane.as_str()),
+        (None, None) => begin_first(stage, ctx, work),
     }
+}
+
+/// Takes in a message that has no row.
+pub(super) fn begin_first(stage: &SendStage, ctx: &mut Ctx<'_, '_>, work: Work) {
+    let message = Message::waiting(&work, ctx.trace(), ctx.now());
+    begin(stage, ctx, message, work);
+}
+
+/// Queues the next attempt of `message`, if there may be one.
+pub(super) fn begin(stage: &SendStage, ctx: &mut Ctx<'_, '_>, message: Message, work: Work) {
     let now = ctx.now();
-    let valid_until = dispatch.valid_until;
-    let tenant = dispatch.tenant.clone();
-    let phone_number_id = dispatch.phone_number_id.clone();
-    let is_known = ctx.globals().number(&tenant, &phone_number_id).is_some();
-    let work = Work { dispatch, lane, failures: Default::default() };
-    let message = Message {
-        tenant,
-        phone_number_id,
-        trace: ctx.trace().clone(),
-        attempt: 0,
-        wamids: Vec::new(),
-        state: State::Waiting { work: work.clone(), not_before: now },
-    };
-    if !is_known {
+    let message_id = work.dispatch.message_id;
+    if ctx.globals().number(&message.tenant, &message.phone_number_id).is_none() {
         ending::refuse_number(ctx, message_id, message);
-    } else if valid_until <= now {
+    } else if work.dispatch.valid_until <= now {
         ending::expire(ctx, message_id, message);
     } else {
         queue::enqueue(stage, ctx, message_id, message, work, now);

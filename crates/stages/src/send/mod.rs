@@ -9,12 +9,14 @@
 //!               └───────late proof that nothing was accepted──────────────┤
 //!                                       webhook ─▶ Settled (accepted) ◀───┤
 //!                                   end of doubt ─▶ Settled (unknown) ◀───┘
+//! Settled (rejected, dead lettered) ─replay─▶ Waiting
 //! ```
 //!
 //! A webhook settles any state: it proves that Meta accepted the message.
 //!
 //! Reading order: [`call`] (the effect and its result), `state` (what is stored), `queue` (grants),
-//! `settle` (results), `evidence` (webhooks), `ending` (ends and timers), `report` (outputs).
+//! `settle` (results), `evidence` (webhooks), `ending` (ends and timers), `replay` (dead letters that
+//! come back), `report` (outputs).
 //!
 //! **Architecture invariant:** a call is asked for in the cycle that commits its intent, its debit
 //! and its timer, and nowhere else (I3). A message is called again only after the attempt before
@@ -26,6 +28,7 @@ mod ending;
 mod evidence;
 mod intake;
 mod queue;
+mod replay;
 mod report;
 mod settle;
 mod state;

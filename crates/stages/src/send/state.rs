@@ -131,7 +131,26 @@ pub(super) fn number_timer(number: &NumberKey) -> TimerKey {
     TimerKey::new(2, number)
 }
 
+impl Work {
+    /// A message that has not failed yet, or is given new retries.
+    pub fn of(dispatch: Box<Dispatch>, lane: Lane) -> Self {
+        Self { dispatch, lane, failures: BTreeMap::new() }
+    }
+}
+
 impl Message {
+    /// A message nobody has called yet, waiting from `now`.
+    pub fn waiting(work: &Work, trace: &TraceContext, now: Timestamp) -> Self {
+        Self {
+            tenant: work.dispatch.tenant.clone(),
+            phone_number_id: work.dispatch.phone_number_id.clone(),
+            trace: trace.clone(),
+            attempt: 0,
+            wamids: Vec::new(),
+            state: State::Waiting { work: work.clone(), not_before: now },
+        }
+    }
+
     pub fn number(&self) -> NumberKey {
         (self.tenant.clone(), self.phone_number_id.clone())
     }

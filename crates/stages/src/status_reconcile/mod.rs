@@ -45,8 +45,9 @@ pub use codec::StatusReconcileCodec;
 use evidence::Fault;
 use row::{MESSAGES, MessageRow, PARKED, Parked, ParkedStatus, WAMIDS};
 
-/// Largest value of any input in bytes: the broker's own default.
-const VALUE_BYTES_MAX: usize = 1024 * 1024;
+/// Largest value of any input, in bytes: twice what any stage writes. A row of the store and of the
+/// product joins several of them, and has to fit its topic too.
+pub const VALUE_BYTES_MAX: usize = 128 * 1024;
 
 const fn input(topic: &'static str, class: InputClass) -> InputTopic {
     InputTopic { topic, class, value_bytes_max: VALUE_BYTES_MAX }

@@ -248,7 +248,13 @@ pub(super) fn counts(
 
 /// `record` as an input.
 pub(super) fn input_of(record: Record) -> Input<StatusReconcile> {
-    let meta =
-        RecordMeta { topic: topic::RECEIPTS, partition: 0, offset: 0, timestamp: NOW, key: None };
+    let meta = RecordMeta {
+        topic: topic::RECEIPTS,
+        partition: 0,
+        offset: 0,
+        timestamp: NOW,
+        key: None,
+        replay_of: None,
+    };
     Input::Record { record, meta }
 }

@@ -43,9 +43,21 @@ fn numbers_that_readers_rely_on() {
     assert_eq!(get(OUTCOMES, "retention.ms").as_deref(), Some("2592000000"));
     assert_eq!(get(DEAD_LETTERS_SEND, "retention.ms").as_deref(), Some("2592000000"));
     assert_eq!(get(WEBHOOKS, "max.message.bytes").as_deref(), Some("4194304"));
-    assert_eq!(get(DEAD_LETTERS_INGEST, "max.message.bytes").as_deref(), Some("4194304"));
+    assert_eq!(get(DEAD_LETTERS_INGEST, "max.message.bytes").as_deref(), Some("16777216"));
     assert_eq!(get(RECEIPTS, "max.message.bytes"), None);
     assert_eq!(spec("sendplane.nothing.v1"), None);
+}
+
+/// A record the broker took must find room in the dead letters, or its stage could never go on.
+#[test]
+fn dead_letters_have_room_for_any_record_with_its_headers() {
+    const BROKER_DEFAULT: u32 = 1_048_588;
+    let room = |topic: &TopicSpec| topic.message_bytes_max.unwrap_or(BROKER_DEFAULT);
+    let is_input = |topic: &&TopicSpec| topic.kind == Kind::Work;
+    let largest = TOPICS.iter().filter(is_input).map(room).max().expect("there are inputs");
+    for topic in TOPICS.iter().filter(|topic| topic.kind == Kind::DeadLetter) {
+        assert!(room(topic) >= 2 * largest, "{}", topic.name);
+    }
 }
 
 #[test]

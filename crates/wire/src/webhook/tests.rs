@@ -340,6 +340,7 @@ fn the_record_key_is_the_first_account() {
         (r#"{"entry":[{"id":null}]}"#, None),
         (r#"{"entry":[]}"#, None),
         (r#"{"entry":{"id":"17"}}"#, None),
+        (r#"{"entry":[["17"]]}"#, None),
         (r#"[{"id":"17"}]"#, None),
         (r#"{"entry":[{"id":"17"}"#, None),
         ("", None),

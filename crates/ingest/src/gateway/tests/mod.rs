@@ -1,9 +1,11 @@
 //! The router with a sink that can fail: in process, and over a socket where bytes come slowly.
 
+mod connections;
 mod post;
 mod socket;
 mod verification;
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use axum::body::Body;
@@ -76,20 +78,27 @@ fn secrets(current: &str, previous: Option<&str>) -> AppSecrets {
 
 /// A gateway for the apps `main` (secrets `new`, before `old`) and `rfc` (secret `Jefe`).
 fn gateway_with(settings: GatewaySettings) -> (Router, Arc<FakeSink>) {
+    let (router, sink, _) = rotated(settings);
+    (router, sink)
+}
+
+/// As [`gateway_with`], with the secrets to rotate.
+fn rotated(settings: GatewaySettings) -> (Router, Arc<FakeSink>, Apps) {
     let sink = Arc::new(FakeSink {
         mode: Mutex::new(Mode::Acknowledge),
         records: Mutex::default(),
         go: Notify::new(),
     });
-    let apps = BTreeMap::from([
+    let apps = Apps::new(BTreeMap::from([
         ("main".to_owned(), secrets("new", Some("old"))),
         ("rfc".to_owned(), secrets("Jefe", None)),
-    ]);
+    ]));
+    let apps = apps.expect("no secret is empty");
     let encoder = StaticSchemas::new().encoder(topic::WEBHOOKS);
     let clock: Clock = Arc::new(|| NOW);
-    let gateway =
-        Gateway::new(settings, apps, sink.clone(), encoder, clock).expect("no secret is empty");
-    (router(Arc::new(gateway)), sink)
+    let late: Late<Arc<FakeSink>> = Arc::default();
+    let _ = late.set(Gateway::new(settings, apps.clone(), sink.clone(), encoder, clock));
+    (router(late), sink, apps)
 }
 
 fn gateway() -> (Router, Arc<FakeSink>) {
@@ -141,12 +150,11 @@ fn an_empty_secret_is_refused() {
         ),
     ];
     for (secrets, expected) in cases {
-        let encoder = StaticSchemas::new().encoder(topic::WEBHOOKS);
-        let sink = gateway().1;
         let apps = BTreeMap::from([("a".to_owned(), secrets)]);
-        let clock: Clock = Arc::new(|| NOW);
-        let made = Gateway::new(GatewaySettings::new("i"), apps, sink, encoder, clock);
-        let error = made.err().expect("refused").to_string();
+        let error = Apps::new(apps.clone()).expect_err("refused").to_string();
         assert!(error.starts_with(expected), "{error}");
+        let (_, _, running) = rotated(GatewaySettings::new("i"));
+        assert!(running.replace(apps).is_err());
+        assert!(running.contains("main"), "the former secrets stay");
     }
 }

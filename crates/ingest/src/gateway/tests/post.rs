@@ -138,7 +138,8 @@ async fn the_answer_waits_for_the_acknowledgement() {
 
 #[tokio::test]
 async fn without_room_a_body_is_refused_and_room_comes_back() {
-    let settings = GatewaySettings { concurrency_max: 1, ..GatewaySettings::new("ingest-0") };
+    let buffered_bytes_max = BODY.len() * 2 - 1;
+    let settings = GatewaySettings { buffered_bytes_max, ..GatewaySettings::new("ingest-0") };
     let (router, sink) = gateway_with(settings);
     sink.set(Mode::Hang);
     let first = {
@@ -154,6 +155,40 @@ async fn without_room_a_body_is_refused_and_room_comes_back() {
     assert_eq!(first.await.expect("no panic"), StatusCode::OK);
     sink.set(Mode::Acknowledge);
     assert_eq!(call(&router, signed(BODY, "new")).await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn until_the_brokers_are_reached_there_is_no_200() {
+    let late: Late<Arc<FakeSink>> = Arc::default();
+    let router = router(late);
+    let refused = call(&router, signed(BODY, "new")).await;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(retry_after(refused.headers()), Some("2"));
+}
+
+#[tokio::test]
+async fn secrets_are_rotated_between_requests() {
+    let (router, sink, apps) = rotated(GatewaySettings::new("ingest-0"));
+    let main = |current, previous| BTreeMap::from([("main".into(), secrets(current, previous))]);
+    apps.replace(main("newest", Some("new"))).expect("no secret is empty");
+    for (secret, status) in [("newest", 200), ("new", 200), ("old", 401)] {
+        let answer = call(&router, signed(BODY, secret)).await;
+        assert_eq!(answer.status().as_u16(), status, "{secret}");
+    }
+    let rfc = post("/webhooks/rfc", Some(&sign(BODY, "Jefe")), BODY);
+    assert_eq!(call(&router, rfc).await.status(), StatusCode::NOT_FOUND, "that app is gone");
+    assert_eq!(sink.records().len(), 2);
+}
+
+#[tokio::test]
+async fn what_is_no_path_of_ours_is_404() {
+    let (router, sink) = gateway();
+    let signature = sign(BODY, "new");
+    for path in ["/", "/webhooks", "/webhooks/", "/webhooks/main/", "/webhooks/%ff", "/a//b?c"] {
+        let answer = answer(&router, post(path, Some(&signature), BODY)).await;
+        assert_eq!(answer, (StatusCode::NOT_FOUND, String::new()), "{path}");
+    }
+    assert_eq!(sink.records(), []);
 }
 
 #[tokio::test]

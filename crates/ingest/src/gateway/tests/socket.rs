@@ -1,39 +1,41 @@
 //! Bodies whose bytes come slowly, without end, or not at all.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
+use super::connections::{Served, listen};
+use super::server::Limits;
 use super::*;
 
-/// A gateway behind a socket that gives up bodies after `patience`.
-async fn serve(patience: Duration) -> (TcpStream, Arc<FakeSink>) {
+/// A connection to a gateway that gives up bodies after `patience`.
+async fn serve(patience: Duration) -> (TcpStream, Arc<FakeSink>, Served) {
     let settings =
         GatewaySettings { body_read_timeout: patience, ..GatewaySettings::new("ingest-0") };
     let (router, sink) = gateway_with(settings);
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let address = listener.local_addr().expect("an address");
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    (TcpStream::connect(address).await.expect("connects"), sink)
+    let served = listen(router, Limits::default()).await;
+    (served.connect().await, sink, served)
 }
 
-fn head(signature: &str, length: &str) -> String {
+pub(super) fn head(signature: &str, length: &str) -> String {
     format!(
         "POST /webhooks/main HTTP/1.1\r\nhost: x\r\nx-hub-signature-256: {signature}\r\n{length}\r\n\r\n"
     )
 }
 
-/// The status line's code. A refused sender may be cut off while it still writes.
-async fn status(stream: &mut TcpStream) -> String {
-    let mut bytes = vec![0; 64];
-    let read = tokio::time::timeout(Duration::from_secs(10), stream.read(&mut bytes));
-    let count = read.await.expect("an answer in time").expect("an answer");
-    let line = String::from_utf8_lossy(&bytes[..count]).into_owned();
+/// The status code of the next answer, all of which have an empty body.
+pub(super) async fn status(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let byte = tokio::time::timeout(Duration::from_secs(10), stream.read_u8());
+        head.push(byte.await.expect("an answer in time").expect("an answer"));
+    }
+    let line = String::from_utf8_lossy(&head).into_owned();
     line.split(' ').nth(1).unwrap_or_default().to_owned()
 }
 
 #[tokio::test]
 async fn a_slow_body_is_given_up() {
-    let (mut stream, sink) = serve(Duration::from_millis(100)).await;
+    let (mut stream, sink, _served) = serve(Duration::from_millis(100)).await;
     let body = b"{\"entry\":[]}";
     let length = format!("content-length: {}", body.len());
     stream.write_all(head(&sign(body, "new"), &length).as_bytes()).await.expect("written");
@@ -44,7 +46,7 @@ async fn a_slow_body_is_given_up() {
 
 #[tokio::test]
 async fn a_body_in_pieces_is_one_body() {
-    let (mut stream, sink) = serve(Duration::from_secs(5)).await;
+    let (mut stream, sink, _served) = serve(Duration::from_secs(5)).await;
     let body = b"{\"entry\":[{\"id\":7}]}";
     let head = head(&sign(body, "new"), "transfer-encoding: chunked");
     stream.write_all(head.as_bytes()).await.expect("written");
@@ -59,7 +61,7 @@ async fn a_body_in_pieces_is_one_body() {
 
 #[tokio::test]
 async fn a_body_without_announced_length_is_cut_at_the_limit() {
-    let (mut stream, sink) = serve(Duration::from_secs(5)).await;
+    let (mut stream, sink, _served) = serve(Duration::from_secs(5)).await;
     let head = head(&sign(b"", "new"), "transfer-encoding: chunked");
     stream.write_all(head.as_bytes()).await.expect("written");
     let chunk = [format!("{:x}\r\n", 1 << 20).into_bytes(), vec![b'x'; 1 << 20], b"\r\n".to_vec()];
@@ -75,7 +77,7 @@ async fn a_body_without_announced_length_is_cut_at_the_limit() {
 
 #[tokio::test]
 async fn an_announced_length_over_the_limit_is_refused_unread() {
-    let (mut stream, _) = serve(Duration::from_secs(5)).await;
+    let (mut stream, _, _served) = serve(Duration::from_secs(5)).await;
     let length = format!("content-length: {}", BODY_BYTES_MAX + 1);
     stream.write_all(head(&sign(b"", "new"), &length).as_bytes()).await.expect("written");
     assert_eq!(status(&mut stream).await, "413");
@@ -83,7 +85,7 @@ async fn an_announced_length_over_the_limit_is_refused_unread() {
 
 #[tokio::test]
 async fn a_broken_body_is_not_published() {
-    let (mut stream, sink) = serve(Duration::from_secs(5)).await;
+    let (mut stream, sink, _served) = serve(Duration::from_secs(5)).await;
     let head = head(&sign(b"", "new"), "transfer-encoding: chunked");
     stream.write_all(head.as_bytes()).await.expect("written");
     stream.write_all(b"zz\r\n").await.expect("written");

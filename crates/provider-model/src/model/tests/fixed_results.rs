@@ -19,6 +19,7 @@ fn magic_webhook_scripts() {
         (33, 0, 0, &["sent", "read"]),
         (34, 0, 0, &["sent", "delivered", "read"]),
         (35, 0, 0, &["read", "delivered", "sent"]),
+        (36, 5, 0, &["sent", "delivered", "read"]),
         (40, 3, 0, &["sent", "delivered", "read"]),
         (41, 3, 0, &["failed"]),
         (50, 0, 0, &["sent", "delivered", "read"]),

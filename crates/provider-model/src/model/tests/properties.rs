@@ -4,7 +4,9 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::{CallLimit, Offline, Pacing};
 use crate::fault::CodeRate;
+use crate::report::LimitKind;
 
 #[derive(Clone, Debug)]
 struct Step {
@@ -42,6 +44,14 @@ fn run(seed: u64, steps: &[Step]) -> (Vec<Answer>, Vec<Webhook>, Model) {
         webhook_drop: 0.1,
         ..Faults::default()
     };
+    config.limits.pacing = Pacing {
+        quota: 3,
+        all_categories: true,
+        assess_ms: MsRange::new(100, 2_000),
+        release: seed.is_multiple_of(2),
+    };
+    config.limits.app_calls = CallLimit { calls: 12, window_ms: 700 };
+    config.limits.offline = Offline { share: 0.2, for_ms: MsRange::new(1, 2_000_000_000) };
     let mut model = Model::new(config).expect("valid");
     let (mut now_ms, mut answers, mut webhooks) = (START, Vec::new(), Vec::new());
     for step in steps {
@@ -71,6 +81,7 @@ proptest! {
         prop_assert_eq!(first.1, second.1);
         prop_assert_eq!(first.2.ledger().accepted(), second.2.ledger().accepted());
         prop_assert_eq!(first.2.summary(), second.2.summary());
+        prop_assert_eq!(first.2.violations(), second.2.violations());
     }
 
     #[test]
@@ -88,6 +99,26 @@ proptest! {
             for window in times.windows(limit + 1) {
                 prop_assert!(window[limit] - window[0] >= crate::WINDOW_MS, "{:?}", window);
             }
+        }
+    }
+
+    /// The test range of these steps refuses with other codes.
+    #[test]
+    fn every_refusal_by_a_limit_is_a_violation_and_nothing_else_is(
+        seed in any::<u64>(),
+        steps in steps(),
+    ) {
+        let (_, _, model) = run(seed, &steps);
+        let (report, refused) = (model.violations(), model.summary().refused_by_code);
+        let by_code = [(LimitKind::Number, 130_429), (LimitKind::Pair, 131_056), (LimitKind::App, 4)];
+        for (kind, code) in by_code {
+            prop_assert_eq!(report.by_kind.get(&kind), refused.get(&code), "{:?}", kind);
+        }
+        prop_assert_eq!(report.by_kind.values().sum::<u64>(), report.total);
+        let listed = report.first.iter().all(|violation| violation.observed > violation.limit);
+        prop_assert!(listed && report.first.len() as u64 == report.total);
+        for violation in &report.first {
+            prop_assert!(violation.early_ms.is_some_and(|early_ms| early_ms > 0));
         }
     }
 

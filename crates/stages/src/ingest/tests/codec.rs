@@ -7,7 +7,7 @@ use super::*;
 fn refused(topic: &str, value: Option<&[u8]>) -> String {
     let codec = IngestCodec::new(&Schemas::fixed());
     let key = Some(&b"acme"[..]);
-    let raw = RawRecord { topic, partition: 0, offset: 0, timestamp: T0, key, value };
+    let raw = RawRecord { topic, partition: 0, offset: 0, timestamp: T0, key, value, headers: &[] };
     match codec.decode(&raw) {
         Err(Undecoded::Reject(dead)) => dead.code.to_owned(),
         other => panic!("expected a rejection, got {other:?}"),

@@ -142,9 +142,21 @@ const PARTITIONS: u32 = 4;
 fn misplaced(lane: Lane, trace: TraceContext) -> (Vec<u8>, Produced<Ingest>) {
     let (wrong, _) = partitions();
     let mut driver = with_tenants(Driver::new(stage(), T0).placed(wrong, PARTITIONS));
-    let value = value_of(topic::requests(lane), &request());
-    let record = record(lane, &request());
-    (value, checked(driver.record_traced(topic::requests(lane), record, trace)))
+    let topic = topic::requests(lane);
+    let value = value_of(topic, &request());
+    let record = decoded_with(topic, Some(b"acme"), &value, &headers());
+    (value, checked(driver.record_traced(topic, record, trace)))
+}
+
+/// Headers of the producer's own, beside those of the trace.
+fn headers() -> Vec<Header> {
+    let header = |name: &str, value: Option<&[u8]>| (name.to_owned(), value.map(<[u8]>::to_vec));
+    vec![
+        header("x-order", Some(b"17")),
+        header("traceparent", Some(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")),
+        header("x-order", Some(&[0xff, 0])),
+        header("", None),
+    ]
 }
 
 fn trace() -> TraceContext {
@@ -172,18 +184,29 @@ fn a_misplaced_record_is_sent_on_byte_for_byte() {
     assert_eq!(rerouted.source_topic, topic::REQUESTS_BULK);
     assert_eq!((rerouted.source_partition, rerouted.source_offset), (partitions().0, 0));
     assert_eq!(rerouted.source_timestamp, T0);
-    let headers: Vec<_> = rerouted
-        .headers
-        .iter()
-        .map(|header| (header.name.as_str(), header.value.as_deref().unwrap_or_default()))
-        .collect();
-    let expected: [(&str, &[u8]); 3] = [
-        ("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
-        ("tracestate", b"vendor=1"),
-        ("sendplane-correlation-id", b"order-17"),
-    ];
-    assert_eq!(headers, expected);
+    let found: Vec<Header> =
+        rerouted.headers.into_iter().map(|header| (header.name, header.value)).collect();
+    assert_eq!(found, headers());
     assert_eq!(produced.traces, [trace()]);
+}
+
+#[test]
+fn what_does_not_fit_one_record_is_not_re_routed() {
+    let topic = topic::REQUESTS_BULK;
+    let value = value_of(topic, &request());
+    let (wrong, _) = partitions();
+    let sent_on = |bytes: usize| {
+        let headers = [("x".to_owned(), Some(vec![7; bytes]))];
+        let record = decoded_with(topic, Some(b"acme"), &value, &headers);
+        let mut driver = with_tenants(Driver::new(stage(), T0).placed(wrong, PARTITIONS));
+        checked(driver.record(topic, record))
+    };
+    let room = REROUTED_BYTES_MAX - value.len() - 4 - 17;
+    let fits = sent_on(room);
+    assert_eq!(summary(&fits), "rerouted");
+    let encoded = IngestCodec::new(&Schemas::fixed()).encode(&fits.outputs[0]).expect("encodes");
+    assert!(encoded.value.len() < 1024 * 1024 - 8 * 1024, "{} bytes", encoded.value.len());
+    assert_eq!(summary(&sent_on(room + 1)), "dead misplaced_too_large");
 }
 
 #[test]

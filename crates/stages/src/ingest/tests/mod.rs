@@ -5,6 +5,7 @@ mod codec;
 mod identity;
 mod properties;
 mod refusals;
+mod replay;
 mod webhooks;
 
 use std::collections::BTreeMap;
@@ -77,9 +78,18 @@ fn value_of<R: AvroRecord>(topic: &'static str, record: &R) -> Vec<u8> {
 
 /// `value` as the codec gives it to the stage.
 fn decoded(topic: &'static str, key: Option<&[u8]>, value: &[u8]) -> Record {
+    decoded_with(topic, key, value, &[])
+}
+
+fn decoded_with(
+    topic: &'static str,
+    key: Option<&[u8]>,
+    value: &[u8],
+    headers: &[Header],
+) -> Record {
     let codec = IngestCodec::new(&Schemas::fixed());
     let value = Some(value);
-    let raw = RawRecord { topic, partition: 0, offset: 0, timestamp: T0, key, value };
+    let raw = RawRecord { topic, partition: 0, offset: 0, timestamp: T0, key, value, headers };
     codec.decode(&raw).expect("decodes")
 }
 
@@ -163,7 +173,14 @@ fn before_timers(
     };
     let stage = stage();
     let mut cycle = Cycle::open(&stage, driver.state(), &directory, time);
-    let meta = RecordMeta { topic, partition: 0, offset: 1_000, timestamp: now, key: None };
+    let meta = RecordMeta {
+        topic,
+        partition: 0,
+        offset: 1_000,
+        timestamp: now,
+        key: None,
+        replay_of: None,
+    };
     cycle.apply(Input::Record { record, meta }, TraceContext::default());
     let transition = cycle.finish().expect("the state can be read");
     transition.outputs.into_iter().map(|(output, _)| output).collect()

@@ -114,6 +114,7 @@ fn changes_are_counted_by_what_became_of_them() {
             offset: 1,
             timestamp: NOW,
             key: Some("acme".into()),
+            replay_of: None,
         };
         let record = Record::Consent(Box::new(change(Marketing, state, minute)));
         cycle.apply(Input::Record { record, meta }, TraceContext::default());

@@ -152,5 +152,13 @@ fn the_codec_chooses_the_topic_by_lane_and_round_trips_inputs() {
 }
 
 pub(super) fn raw<'r>(topic: &'r str, key: Option<&'r [u8]>, value: &'r [u8]) -> RawRecord<'r> {
-    RawRecord { topic, partition: 0, offset: 0, timestamp: NOW, key, value: Some(value) }
+    RawRecord {
+        topic,
+        partition: 0,
+        offset: 0,
+        timestamp: NOW,
+        key,
+        value: Some(value),
+        headers: &[],
+    }
 }

@@ -82,7 +82,15 @@ fn the_queue_sorts_by_lane_then_time_then_message() {
 }
 
 fn raw<'r>(topic: &'r str, value: &'r [u8]) -> RawRecord<'r> {
-    RawRecord { topic, partition: 0, offset: 0, timestamp: START, key: None, value: Some(value) }
+    RawRecord {
+        topic,
+        partition: 0,
+        offset: 0,
+        timestamp: START,
+        key: None,
+        value: Some(value),
+        headers: &[],
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod format;
 mod outcomes;
 mod properties;
 mod queue;
+mod replay;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -271,6 +272,7 @@ fn feedback(n: u64, attempt: i32, wamid: &str, status: ReceiptStatus, now: Times
 }
 
 fn record_input(record: Record, topic: &'static str) -> Input<SendStage> {
-    let meta = RecordMeta { topic, partition: 0, offset: 0, timestamp: START, key: None };
+    let meta =
+        RecordMeta { topic, partition: 0, offset: 0, timestamp: START, key: None, replay_of: None };
     Input::Record { record, meta }
 }

@@ -24,6 +24,10 @@ enum Step {
     Wait {
         millis: u64,
     },
+    /// The dead letter of a message, given up or not, comes back.
+    Replay {
+        n: u64,
+    },
     Crash,
 }
 
@@ -35,6 +39,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (any::<usize>(), 0_u8..8).prop_map(|(pick, kind)| Step::Answer { pick, kind }),
         1 => (any::<usize>(), 0_u8..2).prop_map(|(pick, kind)| Step::Webhook { pick, kind }),
         4 => prop_oneof![0_u64..200, 0_u64..60_000].prop_map(|millis| Step::Wait { millis }),
+        3 => (0_u64..12).prop_map(|n| Step::Replay { n }),
         1 => Just(Step::Crash),
     ]
 }
@@ -84,6 +89,11 @@ fn act(plane: &mut Plane, proven: &mut Vec<(MessageId, u32)>, step: &Step) {
             }
         }
         Step::Wait { millis } => plane.advance(Duration::from_millis(millis)),
+        Step::Replay { n } => {
+            let known = plane.attempts.iter().any(|record| record.message_id == message_id(n));
+            let refused = plane.replay(dispatch(n, Lane::Bulk, START), None);
+            assert_eq!(refused.is_empty(), known, "only a message without a row is refused");
+        }
         Step::Crash => plane.driver.restart(),
     }
 }
@@ -107,8 +117,13 @@ fn check_calls(plane: &Plane, proven: &[(MessageId, u32)]) -> Result<(), TestCas
         prop_assert_eq!(&calls, &(1..=calls.len() as u32).collect::<Vec<_>>());
         for (i, (attempt, event, _)) in events.iter().enumerate() {
             if *event == AttemptEvent::Submitting && *attempt > 1 {
+                // Only a replay goes on after the last two.
                 let is_retry = |earlier: &(i32, AttemptEvent, Disposition)| {
-                    earlier.0 == attempt - 1 && earlier.2 == Disposition::Retry
+                    earlier.0 == attempt - 1
+                        && matches!(
+                            earlier.2,
+                            Disposition::Retry | Disposition::DeadLetter | Disposition::Reject
+                        )
                 };
                 prop_assert!(events[..i].iter().any(is_retry), "{events:?}");
             }

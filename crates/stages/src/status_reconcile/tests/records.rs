@@ -170,5 +170,13 @@ fn the_codec_reads_each_topic_and_writes_outcomes() {
 
 fn raw<'r>(topic: &'r str, value: &'r [u8]) -> RawRecord<'r> {
     let key = Some(&b"acme"[..]);
-    RawRecord { topic, partition: 0, offset: 0, timestamp: NOW, key, value: Some(value) }
+    RawRecord {
+        topic,
+        partition: 0,
+        offset: 0,
+        timestamp: NOW,
+        key,
+        value: Some(value),
+        headers: &[],
+    }
 }

@@ -1,0 +1,108 @@
+//! What really happened in a run: proof that it was not vacuous.
+
+use std::collections::BTreeMap;
+
+/// Counters by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts(BTreeMap<String, u64>);
+
+impl Counts {
+    /// One more of `name`.
+    pub fn one(&mut self, name: &str) {
+        self.add(name, 1);
+    }
+
+    /// `number` more of `name`.
+    pub fn add(&mut self, name: &str, number: u64) {
+        match self.0.get_mut(name) {
+            Some(count) => *count += number,
+            None => {
+                self.0.insert(name.to_owned(), number);
+            }
+        }
+    }
+
+    /// How many of `name`.
+    pub fn get(&self, name: &str) -> u64 {
+        self.0.get(name).copied().unwrap_or(0)
+    }
+
+    /// Adds another run's counts.
+    pub fn merge(&mut self, other: &Counts) {
+        for (name, number) in &other.0 {
+            self.add(name, *number);
+        }
+    }
+
+    /// All of them, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.0.iter().map(|(name, number)| (name.as_str(), *number))
+    }
+
+    /// The kinds in `required` of which there was none.
+    pub fn missing<'r>(&self, required: &[&'r str]) -> Vec<&'r str> {
+        required.iter().copied().filter(|name| self.get(name) == 0).collect()
+    }
+}
+
+/// What the fixed seeds together must have had. Zero of a kind fails the suite.
+pub const REQUIRED: &[&str] = &[
+    "admitted",
+    "bodies forged",
+    "broker outages",
+    "calls",
+    "calls answered too late",
+    "calls lost",
+    "calls not started in time",
+    "calls while frozen before the write",
+    "calls without a connection",
+    "clock offsets",
+    "clocks distrusted",
+    "commits",
+    "commits fenced",
+    "crashes",
+    "crashes with the disk wiped",
+    "crashes, second in a row",
+    "dead letters",
+    "deadlines passed",
+    "doubts",
+    "doubts of a transaction",
+    "duplicate requests",
+    "EndTxn answers lost, executed",
+    "EndTxn answers lost, not executed",
+    "EndTxn late",
+    "EndTxn late, fenced",
+    "freezes",
+    "globals caught up",
+    "gateway answers lost",
+    "gateway refusals",
+    "graceful stops",
+    "intents",
+    "keys reused",
+    "members expelled",
+    "opt-outs",
+    "opt-outs that blocked",
+    "poison",
+    "producers recycled",
+    "produce answers lost",
+    "provider faults",
+    "rebalances",
+    "recoveries",
+    "rejected by the provider",
+    "rerouted",
+    "restores",
+    "restores from nothing",
+    "results given again",
+    "results of an older ownership dropped",
+    "retries",
+    "scale-downs",
+    "scale-ups",
+    "storms",
+    "transactions timed out",
+    "unstable offsets",
+    "webhooks appended",
+    "webhooks before our own commit",
+    "webhooks dropped",
+    "webhooks repeated",
+    "zombies woken",
+];

@@ -1,0 +1,70 @@
+//! Deliberate bugs, to prove that the oracle would see them.
+//!
+//! The switch lives here and nowhere else: the model of the host asks it, and a few wrappers around
+//! the stages. No production code carries any of it.
+
+/// A bug to plant in one run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mutation {
+    /// Calls start when they are asked for, before their intent is committed.
+    EffectsBeforeCommit,
+    /// A call without an answer is made again at once.
+    ResendOnTimeout,
+    /// The last status webhook decides, whatever came before.
+    LastStatusWins,
+    /// No transaction carries input offsets.
+    OffsetsNotSent,
+    /// Transactions that only a timer or a result moved carry no input offsets.
+    TimerWithoutOffsets,
+    /// The store is written before the transaction is committed.
+    StoreBeforeCommit,
+    /// Ingest's idempotency rows never reach store or changelog.
+    DedupRowLost,
+    /// State and offsets are committed in a transaction of their own before the outputs.
+    StateBeforeOutputs,
+    /// A restore ends at the last stable offset, not at the high watermark.
+    RestoreToStable,
+    /// As before, and nobody compares `txn_seq` with the offsets' metadata.
+    SequenceUnchecked,
+    /// A producer is kept after an EndTxn whose result is not known.
+    ProducerKept,
+    /// Results of calls started under an earlier ownership are applied.
+    OldResultsAccepted,
+    /// Withdrawals of consent are read and not applied.
+    OptOutIgnored,
+    /// What a number has used is not stored.
+    DebitNotStored,
+    /// The gateway answers 200 before the broker has the body.
+    AnswerBeforeAppend,
+    /// Calls start however late.
+    DeadlineIgnored,
+    /// The time to start a call counts from when the commit's answer was read, not from when the
+    /// cycle began: a process that froze in between calls however late.
+    StartCountedFromAnswer,
+    /// A drain in doubt commits behind a new producer, without a restore.
+    DrainInDoubt,
+}
+
+impl Mutation {
+    /// All of them, each with the promise that the oracle must name.
+    pub const ALL: [(Mutation, &'static str); 18] = [
+        (Mutation::EffectsBeforeCommit, "I3"),
+        (Mutation::ResendOnTimeout, "I4"),
+        (Mutation::LastStatusWins, "I10"),
+        (Mutation::OffsetsNotSent, "I7"),
+        (Mutation::TimerWithoutOffsets, "I7"),
+        (Mutation::StoreBeforeCommit, "I6"),
+        (Mutation::DedupRowLost, "I2"),
+        (Mutation::StateBeforeOutputs, "I1"),
+        (Mutation::RestoreToStable, "I6"),
+        (Mutation::SequenceUnchecked, "I7"),
+        (Mutation::ProducerKept, "I6"),
+        (Mutation::OldResultsAccepted, "I7"),
+        (Mutation::OptOutIgnored, "I11"),
+        (Mutation::DebitNotStored, "I8"),
+        (Mutation::AnswerBeforeAppend, "I12"),
+        (Mutation::DeadlineIgnored, "I3"),
+        (Mutation::StartCountedFromAnswer, "I3"),
+        (Mutation::DrainInDoubt, "I7"),
+    ];
+}

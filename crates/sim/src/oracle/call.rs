@@ -1,0 +1,169 @@
+//! I3, I4 and I5: calls, intents and what the provider really accepted.
+
+use std::collections::BTreeMap;
+
+use sendplane_domain::id::MessageId;
+use sendplane_domain::opaque::OpaqueData;
+use sendplane_wire::record::{Attempt, AttemptEvent, Disposition};
+
+use super::Verdict;
+use super::reading::{At, Facts};
+use crate::env::Env;
+use crate::evidence::CallSeen;
+use crate::process::hosted::HASH_KEY;
+use crate::time::{Micros, ms, seconds};
+
+/// A call starts at most this long after the commit of its intent (I3).
+const START_WITHIN: Micros = seconds(2);
+/// Between the check of the deadline and the first byte lies the client's own write.
+const WRITE_WITHIN: Micros = ms(1);
+
+/// What the provider accepted, by message and attempt.
+type Accepted = BTreeMap<(MessageId, u32), usize>;
+
+/// Checks I3, I4 and I5.
+pub fn check(env: &mut Env, facts: &Facts, verdict: &mut Verdict) {
+    let accepted = accepted(env);
+    let mut written: BTreeMap<(MessageId, u32), Vec<&CallSeen>> = BTreeMap::new();
+    for call in &env.seen.calls {
+        written.entry((call.message_id, call.attempt)).or_default().push(call);
+        in_time(facts, call, verdict);
+    }
+    for ((message, attempt), calls) in &written {
+        if calls.len() > 1 {
+            let detail = format!("{} calls under the intent of attempt {attempt}", calls.len());
+            verdict.message("I4", *message, detail);
+        }
+    }
+    let (mut intents, mut retries, mut doubts) = (0, 0, 0);
+    for (message, attempts) in &facts.attempts {
+        let events: Vec<&Attempt> = attempts.iter().map(|at| &at.record).collect();
+        causes(*message, &events, verdict);
+        proofs(*message, &events, &accepted, verdict);
+        let count = |wanted| events.iter().filter(|one| one.event == wanted).count() as u64;
+        intents += count(AttemptEvent::Submitting);
+        retries += count(AttemptEvent::Submitting).saturating_sub(1);
+        doubts += count(AttemptEvent::InDoubt);
+        expired(*message, &events, verdict);
+    }
+    duplicates(facts, &accepted, verdict);
+    env.counts.add("intents", intents);
+    env.counts.add("retries", retries);
+    env.counts.add("doubts", doubts);
+    let all = || facts.attempts.values().flatten();
+    let ended = |wanted| all().filter(|at| at.record.event == wanted).count() as u64;
+    env.counts.add("deadlines passed", ended(AttemptEvent::Expired));
+    let rejected = all().filter(|at| at.record.disposition == Disposition::Reject).count() as u64;
+    env.counts.add("rejected by the provider", rejected);
+}
+
+fn accepted(env: &Env) -> Accepted {
+    let mut found = Accepted::new();
+    for one in env.provider.model.ledger().accepted() {
+        let opaque = one.opaque.as_deref().unwrap_or_default();
+        if let Ok(data) = OpaqueData::decode(opaque, &HASH_KEY) {
+            *found.entry((data.message_id, data.attempt)).or_default() += 1;
+        }
+    }
+    found
+}
+
+/// I3: the intent was committed before the call, and not long before.
+fn in_time(facts: &Facts, call: &CallSeen, verdict: &mut Verdict) {
+    let CallSeen { message_id, attempt, written_at, checked_at, .. } = *call;
+    let attempts = facts.attempts.get(&message_id).into_iter().flatten();
+    let intent = attempts.into_iter().find(|at| {
+        at.record.event == AttemptEvent::Submitting && at.record.attempt == attempt as i32
+    });
+    let Some(intent) = intent else {
+        let detail = format!("attempt {attempt} was called without a committed intent");
+        return verdict.message("I3", message_id, detail);
+    };
+    let late = written_at - intent.visible_at;
+    let is_kept = (0..=START_WITHIN + WRITE_WITHIN).contains(&late);
+    let was_checked = checked_at - intent.visible_at < START_WITHIN;
+    if !was_checked || late < 0 || !is_kept && !call.was_frozen {
+        let detail = format!("attempt {attempt} was called {late} us after the commit");
+        verdict.message("I3", message_id, detail);
+    }
+}
+
+/// I4: one intent per attempt, each after the attempt before was refused or proven unsent, with
+/// another one promised.
+fn causes(message: MessageId, events: &[&Attempt], verdict: &mut Verdict) {
+    let intents: Vec<(usize, i32)> = events
+        .iter()
+        .enumerate()
+        .filter(|(_, one)| one.event == AttemptEvent::Submitting)
+        .map(|(index, one)| (index, one.attempt))
+        .collect();
+    for (number, (index, attempt)) in intents.iter().enumerate() {
+        if *attempt != number as i32 + 1 {
+            let detail = format!("intent {} is of attempt {attempt}", number + 1);
+            verdict.message("I4", message, detail);
+        }
+        if number == 0 {
+            continue;
+        }
+        let is_failed = |one: &&&Attempt| {
+            let proves = matches!(one.event, AttemptEvent::Refused | AttemptEvent::NotSent);
+            proves && one.attempt == *attempt - 1 && one.disposition == Disposition::Retry
+        };
+        if !events[..*index].iter().any(|one| is_failed(&one)) {
+            let detail = format!("attempt {attempt} was made though the one before may have come");
+            verdict.message("I4", message, detail);
+        }
+    }
+}
+
+/// What is reported as unsent or refused was not accepted.
+fn proofs(message: MessageId, events: &[&Attempt], accepted: &Accepted, verdict: &mut Verdict) {
+    for one in events {
+        let attempt = u32::try_from(one.attempt).unwrap_or(0);
+        let is_there = accepted.contains_key(&(message, attempt));
+        let denies = matches!(one.event, AttemptEvent::Refused | AttemptEvent::NotSent);
+        if denies && is_there {
+            let detail = format!("attempt {attempt} is {:?}, the provider has it", one.event);
+            verdict.message("I4", message, detail);
+        }
+        let claims = matches!(one.event, AttemptEvent::Accepted | AttemptEvent::Held);
+        if claims && !is_there {
+            let detail = format!("attempt {attempt} is {:?}, the provider has nothing", one.event);
+            verdict.message("I4", message, detail);
+        }
+    }
+}
+
+/// Nothing is begun after a message's end.
+fn expired(message: MessageId, events: &[&Attempt], verdict: &mut Verdict) {
+    let end = events.iter().position(|one| {
+        let is_final = matches!(one.disposition, Disposition::Reject | Disposition::DeadLetter);
+        is_final || matches!(one.event, AttemptEvent::Expired | AttemptEvent::GaveUp)
+    });
+    let Some(end) = end else { return };
+    if events[end + 1..].iter().any(|one| one.event == AttemptEvent::Submitting) {
+        verdict.message("I4", message, "an intent after the end".to_owned());
+    }
+}
+
+/// I5: nobody has a message twice. Where somebody has, and a webhook of each came, it is said.
+fn duplicates(facts: &Facts, accepted: &Accepted, verdict: &mut Verdict) {
+    let mut by_message: BTreeMap<MessageId, usize> = BTreeMap::new();
+    for ((message, _), times) in accepted {
+        *by_message.entry(*message).or_default() += times;
+    }
+    for (message, times) in by_message {
+        if times < 2 {
+            continue;
+        }
+        let rows = facts.outcomes.get(&message).into_iter().flatten();
+        let is_told = rows.into_iter().any(|at: &At<_>| {
+            at.record
+                .detail
+                .as_deref()
+                .is_some_and(|text| text.contains("messages at the provider"))
+        });
+        let detail = format!("the customer has it {times} times, reported: {is_told}");
+        verdict.message("I5", message, detail);
+    }
+}

@@ -1,0 +1,105 @@
+//! I11: what policy knew of a person's consent when it released a message.
+
+use sendplane_domain::lane::Lane;
+use sendplane_wire::record::{
+    AdmittedMessage, ConsentChange, ConsentScope, ConsentState, Verdict as Judged,
+};
+use sendplane_wire::topic;
+
+use super::Verdict;
+use super::reading::{At, Facts};
+use crate::env::Env;
+use crate::time::{Micros, seconds};
+
+/// A change that could be read for this long must have been.
+const READ_WITHIN: i64 = seconds(1);
+
+/// Checks I11.
+pub fn check(env: &mut Env, facts: &Facts, verdict: &mut Verdict) {
+    let mut blocked = 0;
+    let lags = Lags::of(env, facts);
+    for message in &facts.admitted {
+        let id = message.record.message_id;
+        let taken = facts.taken("policy", message.topic, message.partition, message.offset);
+        let (Some(commit), Some(judged)) = (taken, facts.judged.get(&id)) else { continue };
+        let about: Vec<&At<ConsentChange>> =
+            facts.consents.iter().filter(|change| concerns(change, message)).collect();
+        let read = commit.record.inputs.get(topic::CONSENT).copied().unwrap_or(0);
+        let opened = env.seen.opened.get(&commit.txn).copied().unwrap_or(0);
+        for change in &about {
+            let is_late = change.offset >= read && change.visible_at + READ_WITHIN <= opened;
+            if is_late && !lags.overlap(message.partition, change.visible_at, opened) {
+                let detail = format!(
+                    "policy judged it at {opened} us without the consent it could read from {} us",
+                    change.visible_at
+                );
+                verdict.message("I11", id, detail);
+            }
+        }
+        let category = judged.iter().find_map(|one| one.record.category.as_deref());
+        let is_marketing = category == Some("marketing");
+        let Some(forbidden) = is_forbidden(&about, read, is_marketing) else { continue };
+        for one in judged {
+            let is_sent = one.record.verdict == Judged::Dispatch;
+            let reason = one.record.reason.as_deref().unwrap_or_default();
+            let is_suppressed = reason.starts_with("consent_withdrawn");
+            if forbidden && is_sent {
+                verdict.message("I11", id, "released against a withdrawal of consent".to_owned());
+            }
+            if !forbidden && is_suppressed {
+                verdict.message("I11", id, format!("suppressed with consent: {reason}"));
+            }
+            blocked += u64::from(is_suppressed);
+        }
+    }
+    env.counts.add("opt-outs that blocked", blocked);
+    let withdrawn = |at: &&At<ConsentChange>| at.record.state == ConsentState::Withdrawn;
+    let opt_outs = facts.consents.iter().filter(withdrawn).count() as u64;
+    env.counts.add("opt-outs", opt_outs);
+    let bulk = facts.admitted.iter().filter(|at| at.record.lane == Lane::Bulk).count() as u64;
+    env.counts.add("admitted in bulk", bulk);
+}
+
+/// When policy's tasks were more than a second behind: then an opt-out comes as late as the rest.
+struct Lags(Vec<(i32, Micros, Micros)>);
+
+impl Lags {
+    fn of(env: &Env, facts: &Facts) -> Self {
+        let span = |message: &At<AdmittedMessage>| {
+            let At { topic, partition, offset, visible_at, .. } = message;
+            let commit = facts.taken("policy", topic, *partition, *offset)?;
+            let opened = *env.seen.opened.get(&commit.txn)?;
+            (opened - visible_at > READ_WITHIN).then_some((*partition, *visible_at, opened))
+        };
+        Self(facts.admitted.iter().filter_map(span).collect())
+    }
+
+    fn overlap(&self, partition: i32, from: Micros, to: Micros) -> bool {
+        self.0.iter().any(|(at, began, ended)| *at == partition && *began < to && from < *ended)
+    }
+}
+
+fn concerns(change: &At<ConsentChange>, message: &At<AdmittedMessage>) -> bool {
+    change.partition == message.partition
+        && change.record.tenant == message.record.tenant
+        && change.record.recipient == message.record.recipient.as_str()
+}
+
+/// Whether the changes read so far forbid the message. `None` where the order of the log and that
+/// of the decisions' own times differ: which one counts is the stage's rule, tested there.
+fn is_forbidden(about: &[&At<ConsentChange>], read: i64, is_marketing: bool) -> Option<bool> {
+    let mut forbidden = false;
+    for scope in [ConsentScope::Marketing, ConsentScope::All] {
+        let known: Vec<&ConsentChange> = about
+            .iter()
+            .filter(|change| change.offset < read && change.record.scope == scope)
+            .map(|change| &change.record)
+            .collect();
+        if !known.is_sorted_by(|left, right| left.changed_at < right.changed_at) {
+            return None;
+        }
+        let is_withdrawn = known.last().is_some_and(|last| last.state == ConsentState::Withdrawn);
+        forbidden |= is_withdrawn && (scope == ConsentScope::All || is_marketing);
+    }
+    Some(forbidden)
+}

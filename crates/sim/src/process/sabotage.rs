@@ -1,0 +1,72 @@
+//! The mutations that need to know what a stage stores.
+
+use std::collections::VecDeque;
+
+use sendplane_stage_api::Cycle;
+use sendplane_stage_api::overlay::Writes;
+use sendplane_stage_api::table::{decode_value, encode_value};
+use sendplane_stages::status_reconcile::row::{MESSAGES, MessageRow};
+use sendplane_stages::status_reconcile::{Record, StatusReconcile};
+use serde_json::Value;
+
+use super::Runner;
+use super::commit::{Committing, Outgoing, group_offsets};
+use super::hosted::Hosted;
+use crate::env::Env;
+use crate::log::Refused;
+use crate::mutation::Mutation;
+
+/// Drops rows that a mutated stage does not store.
+pub(super) fn lose_rows(mutation: Option<Mutation>, stage: &str, writes: &mut Writes) {
+    let tag: [u8; 2] = match (mutation, stage) {
+        (Some(Mutation::DedupRowLost), "ingest") => [0x01, 0x00],
+        (Some(Mutation::DebitNotStored), "send") => [0x01, 0x02],
+        _ => return,
+    };
+    writes.retain(|key, _| !key.starts_with(&tag));
+}
+
+/// Makes status-reconcile forget every status but the one that comes next.
+pub(super) fn forget_statuses(record: &Record, cycle: &mut Cycle<'_, StatusReconcile>) {
+    let Record::Receipt(receipt) = record else { return };
+    let Some(id) = receipt.message_id else { return };
+    let key = MESSAGES.store_key(&id);
+    let Some(bytes) = cycle.read(&key) else { return };
+    let mut row: MessageRow = decode_value(&bytes).expect("written by this build");
+    let mut facts = serde_json::to_value(&row.facts).expect("facts are plain data");
+    let messages = facts["provider_messages"].as_object_mut().into_iter().flatten();
+    for (_, message) in messages {
+        for field in ["sent_at", "delivered_at", "read_at", "played_at", "failed"] {
+            message[field] = Value::Null;
+        }
+    }
+    row.facts = serde_json::from_value(facts).expect("the same shape");
+    cycle.set_system(key, Some(encode_value(&row)));
+}
+
+impl<S: Hosted> Runner<S> {
+    /// For a mutation: state and offsets in a transaction of their own, outputs in the next.
+    pub(super) fn commit_state_alone(
+        &mut self,
+        env: &mut Env,
+        one: &mut Committing<S>,
+    ) -> Result<(), Option<Refused>> {
+        let session = self.core.session.clone().ok_or(None)?;
+        let changelog = self.core.changelog.clone();
+        let (state, outputs): (VecDeque<_>, VecDeque<_>) =
+            one.records.drain(..).partition(|record| record.topic == changelog);
+        for Outgoing { topic, partition, entry, commit_of } in state {
+            let offset = env.log.produce(&session, &topic, partition, entry, env.now)?;
+            if let Some(number) = commit_of {
+                one.positions[number] = offset;
+            }
+        }
+        let (group, member) = (self.core.group.clone(), self.core.member);
+        let offsets = group_offsets(env.mutation, one);
+        env.log.send_offsets(&session, &group, member, offsets, env.now)?;
+        env.log.end(&session, env.now)?;
+        one.rest_at = [outputs.len() / 2, 0];
+        one.records = outputs;
+        Ok(())
+    }
+}

@@ -1,0 +1,122 @@
+//! The size of the cluster and its settings, as the seed decides them.
+
+use std::time::Duration;
+
+use crate::rng::{Concern, Rng};
+use crate::time::{Micros, seconds};
+
+/// The stages, in the order of a message's way.
+pub const STAGES: [&str; 4] = ["ingest", "policy", "send", "status-reconcile"];
+
+/// Index of the send stage.
+const SEND: usize = 2;
+
+/// Processes of one stage that may run at a time.
+pub const PER_STAGE: usize = 4;
+
+/// The cluster.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    /// Decides everything.
+    pub seed: u64,
+    /// Partitions of every topic.
+    pub partitions: u32,
+    /// Processes of each stage at the start; the others are spare.
+    pub processes: [usize; 4],
+    /// Session timeout of the groups.
+    pub session_timeout: Micros,
+    /// Inputs of one group commit at most.
+    pub batch_inputs: usize,
+    /// How long requests are produced.
+    pub traffic: Micros,
+    /// Requests.
+    pub requests: usize,
+    /// Tenants.
+    pub tenants: usize,
+    /// Doubt window of send.
+    pub doubt_window: Duration,
+    /// Silence after acceptance that counts as unknown.
+    pub status_deadline: Duration,
+    /// Silence after `sent` that counts as expired.
+    pub delivery_deadline: Duration,
+}
+
+impl Shape {
+    /// What `seed` decides, with `minutes` of traffic if given.
+    pub fn of(seed: u64, minutes: Option<u32>) -> Self {
+        let mut rng = Rng::new(seed, Concern::Shape);
+        let partitions = rng.between(1, 4) as u32;
+        let processes = [(); 4].map(|()| rng.between(1, 3) as usize);
+        let drawn = rng.between(1, 4);
+        let minutes = minutes.map_or(drawn, i64::from);
+        let per_minute = rng.between(12, 36);
+        Self {
+            seed,
+            partitions,
+            processes,
+            session_timeout: seconds(*rng.pick(&[4, 6, 15])),
+            batch_inputs: *rng.pick(&[1, 3, 10, 500]),
+            traffic: seconds(60 * minutes),
+            requests: (minutes * per_minute) as usize,
+            tenants: rng.between(1, 5) as usize,
+            doubt_window: Duration::from_secs(*rng.pick(&[60, 90])),
+            status_deadline: Duration::from_secs(240),
+            delivery_deadline: Duration::from_secs(400),
+        }
+    }
+
+    /// One process of everything, for the enumerated matrix.
+    pub fn small(seed: u64, partitions: u32, requests: usize) -> Self {
+        Self {
+            partitions,
+            processes: [1; 4],
+            session_timeout: seconds(4),
+            batch_inputs: 3,
+            traffic: seconds(6),
+            requests,
+            tenants: 2,
+            ..Self::of(seed, Some(1))
+        }
+    }
+
+    /// By when every message must have come to its end: deadlines, doubt and silence are over.
+    pub fn horizon(&self) -> Micros {
+        self.traffic + seconds(25 * 60)
+    }
+
+    /// Stage of a process.
+    pub fn stage_of(&self, process: usize) -> usize {
+        process / PER_STAGE
+    }
+
+    /// First process of a stage.
+    pub fn first_of(&self, stage: usize) -> usize {
+        stage * PER_STAGE
+    }
+
+    /// A process of a stage that does not run at the start.
+    pub fn spare_of(&self, stage: usize) -> usize {
+        stage * PER_STAGE + PER_STAGE - 1
+    }
+
+    /// Whether a process runs at the start.
+    pub fn is_initial(&self, process: usize) -> bool {
+        process % PER_STAGE < self.processes[self.stage_of(process)]
+    }
+
+    /// The send stage.
+    pub fn send(&self) -> usize {
+        SEND
+    }
+
+    /// Some process that runs at the start; send more often than the others.
+    pub fn any_initial(&self, rng: &mut Rng) -> usize {
+        let stage = if rng.chance(250) { SEND } else { rng.below(4) as usize };
+        self.first_of(stage) + rng.below(self.processes[stage] as u64) as usize
+    }
+
+    /// Some process that does not.
+    pub fn any_spare(&self, rng: &mut Rng) -> usize {
+        self.spare_of(rng.below(4) as usize)
+    }
+}

@@ -1,0 +1,89 @@
+//! Records that are all right, and what must become of them in spite of what stands beside them.
+
+use sendplane_wire::record::{
+    AttemptEvent, DecidingStage, Disposition, ReceiptStatus, SendRequest, Verdict,
+};
+use sendplane_wire::topic;
+
+use crate::records::{Message, Owner, Records};
+use crate::table::{Expect, Raw, lane_of};
+
+/// A good record of a topic, what has to be known before it, and what must become of it.
+pub struct Neighbour {
+    /// On other topics; the order between topics does not matter.
+    pub before: Vec<Raw>,
+    /// The record.
+    pub raw: Raw,
+    /// On other topics, after everything else.
+    pub after: Vec<Raw>,
+    /// What must become of it.
+    pub expect: Expect,
+}
+
+/// A good record of `topic`. `heard` is a message that send knows, for evidence about it.
+pub fn neighbour(
+    records: &mut Records,
+    topic: &'static str,
+    owner: Owner,
+    heard: Option<&Message>,
+) -> Neighbour {
+    let message = records.message(owner);
+    let raw = |topic: &'static str, value: Vec<u8>| Raw::of(owner, topic, value);
+    // Says whose message it is, which status-reconcile wants to know before it tells anybody.
+    let known = records
+        .encode(topic::DECISIONS, &message.decision(DecidingStage::Policy, Verdict::Dispatch));
+    let known = vec![raw(topic::DECISIONS, known)];
+    let ends = |state: &'static str| Expect::Ends(message.key.clone(), state, None);
+    let request = |request: &SendRequest| records.encode(topic::REQUESTS_TRANSACTIONAL, request);
+    let lane = lane_of(topic);
+    let (before, value, after, expect) = match topic {
+        topic::REQUESTS_TRANSACTIONAL | topic::REQUESTS_BULK => {
+            (vec![], records.encode(topic, &message.request()), vec![], ends("READ"))
+        }
+        topic::REROUTED => {
+            let inner = request(&message.request());
+            (vec![], records.encode(topic, &message.rerouted(inner)), vec![], ends("READ"))
+        }
+        topic::ADMITTED_TRANSACTIONAL | topic::ADMITTED_BULK => {
+            (vec![], records.encode(topic, &message.admitted(lane)), vec![], ends("READ"))
+        }
+        topic::DISPATCH_TRANSACTIONAL | topic::DISPATCH_BULK => {
+            (known, records.encode(topic, &message.dispatch(lane)), vec![], ends("READ"))
+        }
+        topic::CONSENT => {
+            let asked = request(&message.request());
+            let after = vec![raw(topic::REQUESTS_TRANSACTIONAL, asked)];
+            (vec![], records.encode(topic, &message.opt_out()), after, ends("SUPPRESSED"))
+        }
+        topic::WEBHOOKS => {
+            let hash = records.wamid_hash(&message.wamid());
+            let attempt = message.attempt(AttemptEvent::Accepted, Some(hash));
+            let claim = raw(topic::ATTEMPTS, records.encode(topic::ATTEMPTS, &attempt));
+            let body = message.body(&format!("[{}]", message.status()));
+            let before = [known, vec![claim]].concat();
+            (before, records.encode(topic, &message.webhook(body)), vec![], ends("DELIVERED"))
+        }
+        topic::FEEDBACK => {
+            let heard = heard.unwrap_or(&message);
+            let hash = records.wamid_hash(&message.wamid());
+            let feedback = heard.feedback(hash.clone());
+            let expect = Expect::Attempted(hash.to_string());
+            (vec![], records.encode(topic, &feedback), vec![], expect)
+        }
+        topic::DECISIONS => {
+            let refused = message.decision(DecidingStage::Ingest, Verdict::Refuse);
+            (vec![], records.encode(topic, &refused), vec![], ends("REFUSED"))
+        }
+        topic::ATTEMPTS => {
+            let mut attempt = message.attempt(AttemptEvent::Refused, None);
+            attempt.disposition = Disposition::Reject;
+            (known, records.encode(topic, &attempt), vec![], ends("REJECTED"))
+        }
+        topic::RECEIPTS => {
+            let receipt = message.receipt(ReceiptStatus::Delivered);
+            (known, records.encode(topic, &receipt), vec![], ends("DELIVERED"))
+        }
+        other => panic!("{other} has a neighbour as well: say which"),
+    };
+    Neighbour { before, raw: raw(topic, value), after, expect }
+}
