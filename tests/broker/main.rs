@@ -4,6 +4,7 @@ mod case;
 mod clocks;
 mod cluster;
 mod doubt;
+mod effects;
 mod requests;
 mod runtime;
 mod shutdown;

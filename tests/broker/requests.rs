@@ -67,10 +67,8 @@ fn a_start_with_lost_requests_succeeds() {
     let client = "sendplane-a";
     for (matching, action) in [
         (Match::api(Api::FIND_COORDINATOR).client(client).times(3), Action::CutBefore),
-        (Match::api(Api::FIND_COORDINATOR).client(client).times(3), Action::CutAfter),
         (case.of_producer(Api::INIT_PRODUCER_ID, "a").times(2), Action::CutBefore),
         (case.of_producer(Api::INIT_PRODUCER_ID, "a").times(2), Action::CutAfter),
-        (case.of_member(Api::JOIN_GROUP, "a").times(1), Action::CutBefore),
         (case.of_member(Api::JOIN_GROUP, "a").times(1), Action::CutAfter),
         (case.of_member(Api::SYNC_GROUP, "a").times(1), Action::CutAfter),
         (Match::api(Api::OFFSET_FETCH).client(client).times(2), Action::CutAfter),

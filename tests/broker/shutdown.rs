@@ -37,8 +37,6 @@ fn a_stop_ends_in_time_whatever_is_not_answered() {
     for (what, matching, action) in [
         ("LeaveGroup held", of_a(Api::LEAVE_GROUP), Action::Hold),
         ("LeaveGroup cut", of_a(Api::LEAVE_GROUP), Action::CutBefore),
-        ("Fetch held", of_a(Api::FETCH), Action::Hold),
-        ("Metadata held", of_a(Api::METADATA), Action::Hold),
         ("everything held", Match::any().client("sendplane-a"), Action::Hold),
         ("everything cut", Match::any().client("sendplane-a"), Action::CutBefore),
     ] {

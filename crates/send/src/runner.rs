@@ -60,9 +60,10 @@ impl ProviderRunner {
         }
     }
 
-    /// Performs one call, or says why not. `committed_at` is when its intent was committed.
-    pub async fn call(&self, effect: CallProvider, committed_at: Instant) -> CallResult {
-        let start_by = committed_at + effect.start_within;
+    /// Performs one call, or says why not. `granted_at` is when the cycle that committed its intent
+    /// began.
+    pub async fn call(&self, effect: CallProvider, granted_at: Instant) -> CallResult {
+        let start_by = granted_at + effect.start_within;
         let (outcome, latency) = self.perform(&effect, start_by).await;
         counter!(REQUESTS_TOTAL, "code_class" => code_class(&outcome)).increment(1);
         if let Some(latency) = latency {
@@ -128,8 +129,8 @@ impl EffectRunner<SendStage> for ProviderRunner {
     fn start(&self, effect: CallProvider, started: Started, sink: EffectSink<SendStage>) {
         let runner = self.clone();
         self.handle.spawn(async move {
-            let committed_at = Instant::from_std(started.committed_at);
-            sink.settle(runner.call(effect, committed_at).await);
+            let granted_at = Instant::from_std(started.granted_at);
+            sink.settle(runner.call(effect, granted_at).await);
         });
     }
 }

@@ -97,7 +97,9 @@ impl<'p> World<'p> {
                 env.at(ms(10), Event::Start(index));
                 // Whoever was scaled away comes back, so that every message can come to its end.
                 let traffic = env.shape.traffic;
-                env.at(traffic + seconds(30), Event::Start(index));
+                for late in [30, 120, 240] {
+                    env.at(traffic + seconds(late), Event::Start(index));
+                }
             }
         }
         for (index, fault) in self.plan.faults.iter().enumerate() {

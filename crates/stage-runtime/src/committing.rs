@@ -39,9 +39,8 @@ impl<S: Stage> StageThread<S> {
         })?;
         let producer = self.producer.as_mut().expect("a commit begins with a producer");
         let (times, deliveries) = producer.commit(offsets, group)?;
-        let committed_at = monotonic();
-        self.observe_commit(&drafts, times, committed_at - started);
-        self.apply(drafts, &commits, &deliveries, before, committed_at)
+        self.observe_commit(&drafts, times, started.elapsed());
+        self.apply(drafts, &commits, &deliveries, before, started)
     }
 
     /// Produces outputs, dead letters, changelog and commit records. Returns the commit records.
@@ -144,7 +143,7 @@ impl<S: Stage> StageThread<S> {
         commits: &[CommitRecord],
         deliveries: &[CommitDelivery],
         before: Timestamp,
-        committed_at: Instant,
+        granted_at: Instant,
     ) -> Result<(), Error> {
         let (after, at) = (self.wall(), monotonic());
         for (number, (draft, commit)) in drafts.into_iter().zip(commits).enumerate() {
@@ -175,7 +174,7 @@ impl<S: Stage> StageThread<S> {
                     results: self.results_sender.clone(),
                     running: Running::begin(&task.running),
                 };
-                self.shared.effects.start(effect, Started { committed_at, trace }, sink);
+                self.shared.effects.start(effect, Started { granted_at, trace }, sink);
             }
         }
         Ok(())

@@ -10,16 +10,18 @@ use sendplane_stage_api::Stage;
 
 /// Performs the effects of a stage. `start` must not block: it hands the call to an executor.
 pub trait EffectRunner<S: Stage>: Send + Sync + 'static {
-    /// Starts `effect`. `started.committed_at` is when its intent was known to be committed; a call
-    /// that cannot start within the stage's limit of that moment must not start at all (I3).
+    /// Starts `effect`, whose intent is committed. A call that cannot start within the stage's limit
+    /// of `started.granted_at` must not start at all (I3).
     fn start(&self, effect: S::Effect, started: Started, sink: EffectSink<S>);
 }
 
 /// What a runner is told besides the effect.
 #[derive(Clone, Debug)]
 pub struct Started {
-    /// When the commit returned, on the monotonic clock.
-    pub committed_at: Instant,
+    /// Before the clock was read for the cycle that granted it, on the monotonic clock. Not when the
+    /// commit returned: a process that froze before it read that answer would wake up with fresh
+    /// time for calls that others have doubted and followed up long since.
+    pub granted_at: Instant,
     /// Trace of the request.
     pub trace: TraceContext,
 }

@@ -28,8 +28,9 @@ pub struct CallProvider {
     pub content: Box<Dispatch>,
     /// `biz_opaque_callback_data`, authenticated.
     pub opaque_data: String,
-    /// The call must start within this time of the commit of its intent, or not at all: at most
-    /// [`sendplane_domain::limits::CALL_START_MAX`] (I3), less when `valid_until` is nearer.
+    /// The call must start within this time of the beginning of the cycle that granted it, or not at
+    /// all: at most [`sendplane_domain::limits::CALL_START_MAX`] (I3), less when `valid_until` is
+    /// nearer.
     pub start_within: Duration,
     /// The pace of the number, safety margin taken off. The debit for this call is committed; a
     /// pacer at the start of the calls keeps late commits from bunching them up.
