@@ -39,6 +39,8 @@ const IDLE_WAIT: Duration = Duration::from_millis(5);
 const CLOSE_MAX: Duration = Duration::from_secs(10);
 /// Without a commit for this long while there is work, the process is not ready.
 const STALLED_AFTER: Duration = Duration::from_secs(5);
+/// This long after a recovery, records that wait have been fetched again.
+const RECOVERY_SETTLES: Duration = Duration::from_secs(2);
 /// A clock that cannot be acted on is compared with the broker's this often.
 const SKEW_PROBE: Duration = Duration::from_secs(1);
 
@@ -77,6 +79,7 @@ pub(crate) struct StageThread<S: Stage> {
     pub(crate) began: std::time::Instant,
     pub(crate) last_progress: std::time::Instant,
     pub(crate) failures: u32,
+    pub(crate) recovered_at: std::time::Instant,
     pub(crate) turns: usize,
     /// Partitions the group has given us, restored or not.
     pub(crate) owned: BTreeSet<i32>,
@@ -116,6 +119,7 @@ impl<S: Stage> StageThread<S> {
             began: now,
             last_progress: now,
             failures: 0,
+            recovered_at: now,
             turns: 0,
             owned: BTreeSet::new(),
         };
@@ -216,7 +220,10 @@ impl<S: Stage> StageThread<S> {
             // Queued rebalances are answered before anything is rebuilt: after a freeze the first
             // thing to learn is that the partitions have gone.
             match self.answer_rebalances().and_then(|()| self.restore_owned()) {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.recovered_at = monotonic();
+                    return Ok(());
+                }
                 Err(next) => error = next,
             }
             self.watch_progress();
@@ -239,9 +246,11 @@ impl<S: Stage> StageThread<S> {
     }
 
     fn watch_progress(&mut self) {
-        let idle = self.tasks.values().all(|task| task.queued() == 0) && self.failures == 0;
-        if idle {
-            self.last_progress = monotonic();
+        // What was fetched is forgotten at a recovery, so an empty queue says nothing right after one.
+        let settled = self.failures == 0
+            || self.producer.is_some() && self.recovered_at.elapsed() > RECOVERY_SETTLES;
+        if settled && self.tasks.values().all(|task| task.queued() == 0) {
+            self.note_progress();
         }
         let obstacle = self.obstacle("progress");
         if self.last_progress.elapsed() > STALLED_AFTER {
