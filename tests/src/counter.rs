@@ -185,7 +185,7 @@ impl<V: Format> Stage for Counter<V> {
                     let at = ctx.now() + delay;
                     ctx.schedule(TimerKey::new(1, &key), at, &key);
                 }
-                if value == "call" && ctx.may_perform() {
+                if value == "call" && ctx.effects_left() > 0 {
                     ctx.perform(key);
                 }
             }

@@ -5,7 +5,9 @@
 //! **Architecture invariant:** this crate does no I/O, reads no clock, draws no randomness and
 //! knows nothing of Kafka, RocksDB or async. Every decision is a function of its arguments.
 
+pub mod breaker;
 pub mod e164;
+pub mod fairness;
 pub mod id;
 pub mod lane;
 pub mod lifecycle;
@@ -15,5 +17,6 @@ pub mod provider_code;
 pub mod rate;
 pub mod retry;
 pub mod shard;
+pub mod throttle;
 pub mod time;
 pub mod trace;

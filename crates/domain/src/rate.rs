@@ -62,6 +62,18 @@ impl Limit {
         let burst = burst.clamp(1, ceiling);
         Self::per_second(ceiling.saturating_sub(burst).max(1), burst)
     }
+
+    /// The same limit at `permille` thousandths of its rate and burst, at least 1 of each.
+    pub fn at_share(self, permille: u32) -> Self {
+        let permille = permille.clamp(1, 1_000);
+        let slower = |nanos: i64| {
+            // Rounded up: a shorter interval would be a higher rate.
+            let slowed = (nanos.unsigned_abs().saturating_mul(1_000)).div_ceil(permille.into());
+            i64::try_from(slowed).unwrap_or(i64::MAX)
+        };
+        let burst = u64::from(self.burst) * u64::from(permille) / 1_000;
+        Self { interval_nanos: self.interval_nanos.map(slower), burst: (burst as u32).max(1) }
+    }
 }
 
 /// What a limit has been used for: the theoretical arrival time, in nanoseconds since the epoch, at
@@ -90,6 +102,12 @@ impl Gcra {
     /// Whether an admission may happen at `now`.
     pub fn admits(&self, limit: Limit, now: Timestamp) -> bool {
         self.earliest(limit, now) <= now
+    }
+
+    /// When nothing of the bucket is used any more: a bucket that was never used says the same.
+    pub fn empty_at(&self) -> Timestamp {
+        // Rounded up to the next millisecond, in which it is surely empty.
+        Timestamp::from_millis(self.tat.div_euclid(NANOS_PER_MILLI).saturating_add(1))
     }
 
     /// Counts an admission at `now`. It does not ask whether it was allowed: a call that happened

@@ -85,7 +85,10 @@ pub fn next(
             Some(step) => until(step),
             None => Next::Reject,
         },
-        CodeClass::ProviderWide => provider_wide(failures, now, deadline),
+        // A breaker holds the number or the tenant meanwhile; only its probes come here again.
+        CodeClass::ProviderWide | CodeClass::SuspendNumber | CodeClass::SuspendTenant => {
+            provider_wide(failures, now, deadline)
+        }
         CodeClass::ThrottlePair => until(last_repeats(&PAIR_STEPS, failures)),
         CodeClass::ThrottleNumber | CodeClass::ThrottleApp | CodeClass::ThrottleTemplate => {
             until(last_repeats(&THROTTLE_STEPS, failures))
@@ -95,8 +98,6 @@ pub fn next(
         CodeClass::WindowClosed
         | CodeClass::RecipientMarketingCap
         | CodeClass::SuspendTemplate
-        | CodeClass::SuspendNumber
-        | CodeClass::SuspendTenant
         | CodeClass::SuspendTenantTemplates
         | CodeClass::SuspendDirectSend
         | CodeClass::RouteMarketing
@@ -194,8 +195,6 @@ mod tests {
             (CodeClass::WindowClosed, Next::Replan),
             (CodeClass::RecipientMarketingCap, Next::Replan),
             (CodeClass::SuspendTemplate, Next::Replan),
-            (CodeClass::SuspendNumber, Next::Replan),
-            (CodeClass::SuspendTenant, Next::Replan),
             (CodeClass::SuspendTenantTemplates, Next::Replan),
             (CodeClass::SuspendDirectSend, Next::Replan),
             (CodeClass::RouteMarketing, Next::Replan),

@@ -34,6 +34,7 @@ pub fn read(root: &mut Section<'_>) -> Send {
             let fix = "make it 16 bytes or longer, for example with `openssl rand -hex 32`";
             section.problem("hash-key-file", "names a key that is too short", fix);
         }
+        let calls_max = section.whole("max-concurrent-calls", 512, 1..=4_096) as usize;
         let defaults = SendSettings::new(HashKey::new(key.expose()));
         let settings = SendSettings {
             doubt_window: section.millis("doubt-window-ms", defaults.doubt_window, 1_000..=DAY_MS),
@@ -42,14 +43,15 @@ pub fn read(root: &mut Section<'_>) -> Send {
                 u64::from(defaults.safety_percent),
                 0..=90,
             ) as u32,
+            reserved_calls: calls_max / 8,
+            inbox_bytes_max: section.whole(
+                "inbox-bytes",
+                defaults.inbox_bytes_max,
+                1 << 20..=1 << 40,
+            ),
             ..defaults
         };
-        Send {
-            settings,
-            api: api(section),
-            calls_max: section.whole("max-concurrent-calls", 64, 1..=4_096) as usize,
-            credentials: credentials(section),
-        }
+        Send { settings, api: api(section), calls_max, credentials: credentials(section) }
     })
 }
 

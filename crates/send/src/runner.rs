@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use metrics::{counter, gauge, histogram};
 use secrecy::SecretString;
-use sendplane_domain::lane::Lane;
 use sendplane_domain::provider_code;
 use sendplane_provider::{Call, CloudApi, Completed, Outcome, Unsent};
 use sendplane_stage_runtime::effect::{EffectRunner, EffectSink, Started};
@@ -41,13 +40,13 @@ pub struct ProviderRunner {
     api: CloudApi,
     tokens: Tokens,
     slots: Arc<Semaphore>,
-    bulk_slots: Arc<Semaphore>,
+    calls_max: usize,
     pacer: Arc<Pacer>,
 }
 
 impl ProviderRunner {
-    /// At most `calls_max` calls at a time, at least one. Bulk may take seven eighths of them, so
-    /// that a slow provider does not fill every slot with marketing (I9).
+    /// At most `calls_max` calls at a time, at least one. The stage grants no more than there are
+    /// slots, and keeps some of them for transactional messages.
     pub fn new(handle: Handle, api: CloudApi, tokens: Tokens, calls_max: usize) -> Self {
         let calls_max = calls_max.clamp(1, Semaphore::MAX_PERMITS);
         Self {
@@ -55,7 +54,7 @@ impl ProviderRunner {
             api,
             tokens,
             slots: Arc::new(Semaphore::new(calls_max)),
-            bulk_slots: Arc::new(Semaphore::new((calls_max - calls_max / 8).max(1))),
+            calls_max,
             pacer: Arc::new(Pacer::new(Instant::now())),
         }
     }
@@ -91,7 +90,7 @@ impl ProviderRunner {
             );
             return (not_started(NotStarted::NoCredential, reason), None);
         };
-        let Ok(Some(_slot)) = timeout_at(start_by, self.slot(effect.lane)).await else {
+        let Ok(Some(_slot)) = timeout_at(start_by, self.slot()).await else {
             let reason = "every slot was taken until the time to start was over".to_owned();
             return (not_started(NotStarted::TooLate, reason), None);
         };
@@ -113,15 +112,11 @@ impl ProviderRunner {
         outcome_of(completed)
     }
 
-    /// Bulk needs a slot of its own share first. `None` never happens: nobody closes a semaphore.
-    async fn slot(&self, lane: Lane) -> Option<Slot> {
-        let bulk = match lane {
-            Lane::Transactional => None,
-            Lane::Bulk => Some(self.bulk_slots.clone().acquire_owned().await.ok()?),
-        };
+    /// `None` never happens: nobody closes a semaphore.
+    async fn slot(&self) -> Option<Slot> {
         let slot = self.slots.clone().acquire_owned().await.ok()?;
         gauge!(REQUESTS_IN_FLIGHT).increment(1.0);
-        Some(Slot { _permits: (slot, bulk) })
+        Some(Slot { _permit: slot })
     }
 }
 
@@ -133,11 +128,15 @@ impl EffectRunner<SendStage> for ProviderRunner {
             sink.settle(runner.call(effect, granted_at).await);
         });
     }
+
+    fn slots(&self) -> usize {
+        self.calls_max
+    }
 }
 
 /// Counted as in flight until it is dropped.
 struct Slot {
-    _permits: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Drop for Slot {

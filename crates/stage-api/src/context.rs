@@ -6,7 +6,7 @@ use sendplane_domain::trace::TraceContext;
 use crate::codec::DeadLetter;
 use crate::cycle::{Collected, Performed};
 use crate::overlay::{Overlay, StateFault, prefix_end};
-use crate::stage::Stage;
+use crate::stage::{InputClass, Stage};
 use crate::table::{Table, TableKey, TableValue, ValueFault, decode_value, encode_value};
 use crate::timer::{self, TimerKey};
 
@@ -19,7 +19,7 @@ pub struct Context<'c, 's, S: Stage> {
     pub(crate) overlay: &'c mut Overlay<'s>,
     pub(crate) collected: &'c mut Collected<S>,
     pub(crate) trace: TraceContext,
-    pub(crate) may_perform: bool,
+    pub(crate) effects_max: usize,
     pub(crate) dead_letter: Option<DeadLetter>,
 }
 
@@ -77,8 +77,20 @@ impl<S: Stage> Context<'_, '_, S> {
         prefix: &impl TableKey,
         limit: usize,
     ) -> Vec<(K, V)> {
-        let from = table.store_prefix(prefix);
-        let to = prefix_end(&from);
+        self.scan_from(table, prefix, prefix, limit)
+    }
+
+    /// Like [`Self::scan`], beginning at the first key that is not below `from`, which itself
+    /// starts with `prefix`.
+    pub fn scan_from<K: TableKey, V: TableValue>(
+        &mut self,
+        table: &Table<K, V>,
+        prefix: &impl TableKey,
+        from: &impl TableKey,
+        limit: usize,
+    ) -> Vec<(K, V)> {
+        let to = prefix_end(&table.store_prefix(prefix));
+        let from = table.store_prefix(from);
         let mut rows = Vec::new();
         for (store_key, bytes) in self.overlay.scan(&from, &to, limit) {
             let Some(key) = table.key_of(&store_key) else {
@@ -115,17 +127,27 @@ impl<S: Stage> Context<'_, '_, S> {
         timer::cancel(self.overlay, key);
     }
 
-    /// False while this task is being handed over or its clock cannot be trusted: then nothing may
-    /// be granted, and whoever has something to start schedules a timer to ask again.
-    pub fn may_perform(&self) -> bool {
-        self.may_perform
+    /// How many effects may still be started in this cycle. 0 while every slot of the host is taken,
+    /// the task is being handed over or its clock cannot be trusted: then nothing may be granted.
+    /// A result frees a slot and starts a cycle; for the other cases whoever has something to start
+    /// schedules a timer to ask again.
+    pub fn effects_left(&self) -> usize {
+        self.effects_max.saturating_sub(self.collected.effects.len())
     }
 
     /// Starts `effect` after this cycle is committed. A crash in between loses the effect, never
     /// the state that asked for it: whoever performs must also schedule the timer that notices.
     pub fn perform(&mut self, effect: S::Effect) {
-        assert!(self.may_perform, "a stage asks may_perform() before it grants");
+        assert!(self.effects_left() > 0, "a stage asks effects_left() before it grants");
         self.collected.effects.push(Performed { effect, trace: self.trace.clone() });
+    }
+
+    /// Takes no more records of `class` after this cycle, until a cycle ends without this being
+    /// asked: for a stage whose store has as much as it may hold. Records wait in Kafka meanwhile.
+    /// Feedback cannot be held.
+    pub fn hold(&mut self, class: InputClass) {
+        assert!(class != InputClass::Feedback, "feedback is what lets a stage go on");
+        self.collected.held.insert(class);
     }
 
     /// Sends the current input record to the dead-letter topic, byte for byte. No effect for

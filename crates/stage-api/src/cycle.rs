@@ -1,6 +1,6 @@
 //! One cycle of one task: inputs in, one atomic transition out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sendplane_domain::limits::TIMERS_PER_CYCLE_MAX;
 use sendplane_domain::time::Timestamp;
@@ -9,7 +9,7 @@ use sendplane_domain::trace::TraceContext;
 use crate::codec::DeadLetter;
 use crate::context::Context;
 use crate::overlay::{Overlay, StateFault, StateReader, Writes};
-use crate::stage::{Input, Stage};
+use crate::stage::{Input, InputClass, Stage};
 use crate::timer;
 
 /// An effect to start once the cycle is committed.
@@ -29,6 +29,7 @@ pub(crate) struct Collected<S: Stage> {
     pub outputs: Vec<(S::Output, TraceContext)>,
     pub effects: Vec<Performed<S::Effect>>,
     pub counts: Counts,
+    pub held: BTreeSet<InputClass>,
 }
 
 /// Everything a cycle changes, to be made durable at once.
@@ -42,6 +43,8 @@ pub struct Transition<S: Stage> {
     pub effects: Vec<Performed<S::Effect>>,
     /// Counters.
     pub counts: Counts,
+    /// Classes of which the task takes no more until a later transition says otherwise.
+    pub held: BTreeSet<InputClass>,
     /// The cycle's time.
     pub now: Timestamp,
     /// When the task's next timer is due.
@@ -70,7 +73,8 @@ pub struct Cycle<'s, S: Stage> {
     partitions: u32,
     timer_floor: Timestamp,
     timers_fired: usize,
-    may_perform: bool,
+    effects_max: usize,
+    is_concluded: bool,
 }
 
 /// Where and when a cycle runs.
@@ -84,8 +88,9 @@ pub struct CycleTime {
     pub partitions: u32,
     /// From the last transition; the epoch for a task just opened.
     pub timer_floor: Timestamp,
-    /// False while the task is handed over or the clock cannot be trusted.
-    pub may_perform: bool,
+    /// Effects that may be started: what is free of the host's own bound, and 0 while the task is
+    /// handed over or the clock cannot be trusted.
+    pub effects_max: usize,
 }
 
 impl<'s, S: Stage> Cycle<'s, S> {
@@ -104,19 +109,31 @@ impl<'s, S: Stage> Cycle<'s, S> {
                 outputs: Vec::new(),
                 effects: Vec::new(),
                 counts: Counts::new(),
+                held: BTreeSet::new(),
             },
             now: time.now,
             partition: time.partition,
             partitions: time.partitions,
             timer_floor: time.timer_floor,
             timers_fired: 0,
-            may_perform: time.may_perform,
+            effects_max: time.effects_max,
+            is_concluded: false,
         }
     }
 
     /// Gives one input to the stage.
     pub fn apply(&mut self, input: Input<S>, trace: TraceContext) -> Applied {
         let before = self.collected.outputs.len();
+        let stage = self.stage;
+        let dead_letter = self.with_context(trace, |ctx| stage.apply(input, ctx));
+        Applied { dead_letter, outputs: before..self.collected.outputs.len() }
+    }
+
+    fn with_context(
+        &mut self,
+        trace: TraceContext,
+        body: impl FnOnce(&mut Context<'_, 's, S>),
+    ) -> Option<DeadLetter> {
         let mut ctx = Context {
             now: self.now,
             partition: self.partition,
@@ -125,12 +142,11 @@ impl<'s, S: Stage> Cycle<'s, S> {
             overlay: &mut self.overlay,
             collected: &mut self.collected,
             trace,
-            may_perform: self.may_perform,
+            effects_max: self.effects_max,
             dead_letter: None,
         };
-        self.stage.apply(input, &mut ctx);
-        let dead_letter = ctx.dead_letter;
-        Applied { dead_letter, outputs: before..self.collected.outputs.len() }
+        body(&mut ctx);
+        ctx.dead_letter
     }
 
     /// Fires due timers in order of due time, up to the limit of a cycle. Returns how many.
@@ -166,19 +182,36 @@ impl<'s, S: Stage> Cycle<'s, S> {
         self.overlay.set(key, value);
     }
 
+    /// Writes a torn key of the changelog anew; see [`Overlay::rewrite`].
+    pub fn rewrite(&mut self, key: Vec<u8>) {
+        self.overlay.rewrite(key);
+    }
+
     /// The state as this cycle sees it.
     pub fn read(&mut self, key: &[u8]) -> Option<Vec<u8>> {
         self.overlay.get(key)
     }
 
-    /// Ends the cycle.
+    /// Lets the stage decide on all inputs together, once. Returns the outputs this added.
+    pub fn conclude(&mut self) -> std::ops::Range<usize> {
+        let before = self.collected.outputs.len();
+        if !std::mem::replace(&mut self.is_concluded, true) {
+            let stage = self.stage;
+            self.with_context(TraceContext::default(), |ctx| stage.end_cycle(ctx));
+        }
+        before..self.collected.outputs.len()
+    }
+
+    /// Ends the cycle; concludes it if the host has not done so.
     pub fn finish(mut self) -> Result<Transition<S>, StateFault> {
+        self.conclude();
         let next_timer = timer::next_due(&mut self.overlay, self.timer_floor);
         // Timers may be scheduled at `now` at the earliest, so nothing comes before it any more
         // unless this cycle stopped at the timer limit.
         let timer_floor = next_timer.map_or(self.now, |at| at.min(self.now));
         let writes = self.overlay.into_writes()?;
-        let Collected { outputs, effects, counts } = self.collected;
-        Ok(Transition { outputs, writes, effects, counts, now: self.now, next_timer, timer_floor })
+        let Collected { outputs, effects, counts, held } = self.collected;
+        let now = self.now;
+        Ok(Transition { outputs, writes, effects, counts, held, now, next_timer, timer_floor })
     }
 }

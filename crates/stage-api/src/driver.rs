@@ -3,16 +3,16 @@
 //! It keeps a changelog and proves at every commit that folding it gives the state (I6), so that
 //! each stage test also checks what a restart would find.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use sendplane_domain::time::Timestamp;
 use sendplane_domain::trace::TraceContext;
 
 use crate::codec::DeadLetter;
-use crate::commit::{COMMIT_KEY, CommitRecord, Fold};
-use crate::cycle::{Applied, Cycle, CycleTime, Performed, Transition};
+use crate::commit::{Batch, COMMIT_KEY, CommitRecord, Fold};
+use crate::cycle::{Applied, Counts, Cycle, CycleTime, Performed, Transition};
 use crate::replay::Replay;
-use crate::stage::{Globals, Input, RecordMeta, Stage};
+use crate::stage::{Globals, Input, InputClass, RecordMeta, Stage};
 
 /// State and changelog entries are plain bytes.
 pub type State = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -54,6 +54,11 @@ pub struct Driver<S: Stage> {
     offsets: BTreeMap<String, i64>,
     timer_floor: Timestamp,
     next_timer: Option<Timestamp>,
+    effects_max: usize,
+    held: BTreeSet<InputClass>,
+    counts: Counts,
+    fold: Fold,
+    folded: State,
 }
 
 impl<S: Stage> Driver<S> {
@@ -71,7 +76,27 @@ impl<S: Stage> Driver<S> {
             offsets: BTreeMap::new(),
             timer_floor: Timestamp::default(),
             next_timer: None,
+            effects_max: usize::MAX,
+            held: BTreeSet::new(),
+            counts: Counts::new(),
+            fold: Fold::after(None),
+            folded: State::new(),
         }
+    }
+
+    /// From now on at most `effects_max` effects may be started in a cycle.
+    pub fn limit_effects(&mut self, effects_max: usize) {
+        self.effects_max = effects_max;
+    }
+
+    /// Classes of which the stage takes no more at present.
+    pub fn held(&self) -> &BTreeSet<InputClass> {
+        &self.held
+    }
+
+    /// How often `name{label}` was counted.
+    pub fn counted(&self, name: &'static str, label: &'static str) -> u64 {
+        self.counts.get(&(name, label)).copied().unwrap_or(0)
     }
 
     /// Places the task: for tests of misplaced records.
@@ -173,7 +198,7 @@ impl<S: Stage> Driver<S> {
 
     /// Loses the process: a new one restores state from the changelog alone.
     pub fn restart(&mut self) {
-        self.state = self.folded();
+        self.state = self.fold_all();
         self.timer_floor = Timestamp::default();
     }
 
@@ -183,7 +208,7 @@ impl<S: Stage> Driver<S> {
             partition: self.partition,
             partitions: self.partitions,
             timer_floor: self.timer_floor,
-            may_perform: true,
+            effects_max: self.effects_max,
         };
         let mut cycle = Cycle::open(&self.stage, &self.state, &self.globals, time);
         let applied = body(&mut cycle);
@@ -203,35 +228,54 @@ impl<S: Stage> Driver<S> {
         };
         let mut entries: VecDeque<_> = transition.writes.into_iter().collect();
         entries.push_back((COMMIT_KEY.to_vec(), Some(commit.encode())));
+        let mut batches = Vec::new();
         for (key, value) in entries {
             match &value {
                 Some(value) => self.state.insert(key.clone(), value.clone()),
                 None => self.state.remove(&key),
             };
+            batches.extend(push(&mut self.fold, self.changelog.len(), &key, &value));
             self.changelog.push((key, value));
         }
-        assert_eq!(self.state, self.folded(), "state equals the fold of the changelog (I6)");
+        // Folded on from the last commit; a restart folds from the beginning.
+        for batch in batches {
+            write(&mut self.folded, batch.writes);
+        }
+        assert!(self.state == self.folded, "state equals the fold of the changelog (I6)");
         self.next_timer = transition.next_timer;
         self.timer_floor = transition.timer_floor;
+        self.held = transition.held;
+        for (count, value) in transition.counts {
+            *self.counts.entry(count).or_default() += value;
+        }
         let (outputs, traces) = transition.outputs.into_iter().unzip();
         let effects = transition.effects.into_iter().map(|Performed { effect, .. }| effect);
         Produced { outputs, traces, effects: effects.collect(), dead_letters }
     }
 
-    fn folded(&self) -> State {
+    /// Folds the whole changelog.
+    fn fold_all(&self) -> State {
         let mut fold = Fold::after(None);
         let mut state = State::new();
         for (offset, (key, value)) in self.changelog.iter().enumerate() {
-            let batch = fold
-                .push(offset as i64, key.clone(), value.clone())
-                .expect("the driver writes a sound changelog");
-            for (key, value) in batch.into_iter().flat_map(|batch| batch.writes) {
-                match value {
-                    Some(value) => state.insert(key, value),
-                    None => state.remove(&key),
-                };
+            if let Some(batch) = push(&mut fold, offset, key, value) {
+                write(&mut state, batch.writes);
             }
         }
         state
+    }
+}
+
+fn push(fold: &mut Fold, offset: usize, key: &[u8], value: &Option<Vec<u8>>) -> Option<Batch> {
+    fold.push(offset as i64, key.to_vec(), value.clone())
+        .expect("the driver writes a sound changelog")
+}
+
+fn write(state: &mut State, writes: Vec<(Vec<u8>, Option<Vec<u8>>)>) {
+    for (key, value) in writes {
+        match value {
+            Some(value) => state.insert(key, value),
+            None => state.remove(&key),
+        };
     }
 }

@@ -29,5 +29,5 @@ pub use cycle::{Cycle, Performed, Transition};
 pub use overlay::{Overlay, StateFault, StateReader};
 pub use replay::Replay;
 pub use stage::{Globals, Input, InputClass, InputTopic, RecordMeta, Stage};
-pub use table::{Table, TableKey, TableValue};
+pub use table::{Table, TableKey, TableValue, decode_body};
 pub use timer::TimerKey;

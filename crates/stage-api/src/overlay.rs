@@ -1,6 +1,6 @@
 //! Uncommitted writes over committed state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, ControlFlow};
 
 /// Writes of one cycle: `None` deletes.
@@ -69,13 +69,15 @@ pub enum StateFault {
 pub struct Overlay<'s> {
     committed: &'s dyn StateReader,
     writes: Writes,
+    /// Written even if it changes nothing.
+    rewritten: BTreeSet<Vec<u8>>,
     fault: Option<StateFault>,
 }
 
 impl<'s> Overlay<'s> {
     /// An empty overlay over `committed`.
     pub fn new(committed: &'s dyn StateReader) -> Self {
-        Self { committed, writes: Writes::new(), fault: None }
+        Self { committed, writes: Writes::new(), rewritten: BTreeSet::new(), fault: None }
     }
 
     /// The first fault, after which everything read is meaningless.
@@ -105,6 +107,14 @@ impl<'s> Overlay<'s> {
     /// Writes (`Some`) or deletes (`None`).
     pub fn set(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
         self.writes.insert(key, value);
+    }
+
+    /// Writes what is committed under `key` once more, or its absence: a torn transaction left
+    /// something else in the changelog.
+    pub fn rewrite(&mut self, key: Vec<u8>) {
+        let committed = self.get(&key);
+        self.set(key.clone(), committed);
+        self.rewritten.insert(key);
     }
 
     /// Up to `limit` entries with `from <= key < to`, in key order.
@@ -145,8 +155,23 @@ impl<'s> Overlay<'s> {
         found
     }
 
-    /// The writes of the cycle, or the fault that makes them void.
-    pub fn into_writes(self) -> Result<Writes, StateFault> {
+    /// The writes of the cycle, or the fault that makes them void. What came and went within the
+    /// cycle leaves nothing: a tombstone for a key that was never there costs a record.
+    pub fn into_writes(mut self) -> Result<Writes, StateFault> {
+        let committed = self.committed;
+        let fault = &mut self.fault;
+        let rewritten = &self.rewritten;
+        self.writes.retain(|key, value| {
+            value.is_some()
+                || rewritten.contains(key)
+                || committed
+                    .get(key)
+                    .unwrap_or_else(|error| {
+                        fault.get_or_insert(StateFault::Read(error));
+                        None
+                    })
+                    .is_some()
+        });
         match self.fault {
             Some(fault) => Err(fault),
             None => Ok(self.writes),
@@ -203,7 +228,27 @@ mod tests {
             for key in model.keys() {
                 prop_assert_eq!(overlay.get(key), model.get(key).cloned());
             }
+            let mut applied = committed.clone();
+            for (key, value) in overlay.into_writes().expect("a map can always be read") {
+                prop_assert!(value.is_some() || committed.contains_key(&key), "an idle tombstone");
+                match value {
+                    Some(value) => applied.insert(key, value),
+                    None => applied.remove(&key),
+                };
+            }
+            prop_assert_eq!(applied, model);
         }
+    }
+
+    #[test]
+    fn what_is_rewritten_is_written_even_where_there_is_nothing() {
+        let committed: BTreeMap<Vec<u8>, Vec<u8>> = [(vec![1], vec![7])].into();
+        let mut overlay = Overlay::new(&committed);
+        overlay.rewrite(vec![1]);
+        overlay.rewrite(vec![2]);
+        overlay.set(vec![3], None);
+        let expected = Writes::from([(vec![1], Some(vec![7])), (vec![2], None)]);
+        assert_eq!(overlay.into_writes(), Ok(expected));
     }
 
     #[test]

@@ -41,6 +41,11 @@ pub trait Stage: Sized + Send + Sync + 'static {
 
     /// Applies one input. Synchronous and infallible; all consequences go through `ctx`.
     fn apply(&self, input: Input<Self>, ctx: &mut Context<'_, '_, Self>);
+
+    /// Called once at the end of each cycle, after all its inputs: where a stage decides what only
+    /// the inputs together can tell, such as who comes first. Must not write when there is nothing
+    /// to decide, or an idle task would commit.
+    fn end_cycle(&self, _ctx: &mut Context<'_, '_, Self>) {}
 }
 
 /// One input of a stage.

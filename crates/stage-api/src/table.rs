@@ -114,6 +114,11 @@ pub fn decode_value<V: TableValue>(bytes: &[u8]) -> Result<V, ValueFault> {
     }
 }
 
+/// Decodes the body of an older version, for [`TableValue::upgrade`].
+pub fn decode_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    postcard::from_bytes(bytes).map_err(|error| error.to_string())
+}
+
 /// A key whose encoding sorts like the key itself and can be read back.
 pub trait TableKey: Sized {
     /// Appends the encoding.

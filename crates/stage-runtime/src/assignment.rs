@@ -92,6 +92,7 @@ pub(crate) fn open_task<S: Stage>(
         results: Default::default(),
         quarantined: BTreeMap::new(),
         breakers: Default::default(),
+        held: Default::default(),
         running: Arc::default(),
         epoch,
         feedback_marks: marks,

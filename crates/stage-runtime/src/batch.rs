@@ -58,11 +58,18 @@ pub(crate) struct Budget {
     pub inputs: usize,
     pub outputs: usize,
     pub bytes: usize,
+    /// Effects that may be started beside those that run.
+    pub effects: usize,
 }
 
 impl Budget {
-    pub fn new(limits: &BatchLimits) -> Self {
-        Self { inputs: limits.inputs_max, outputs: limits.outputs_max, bytes: limits.bytes_max }
+    pub fn new(limits: &BatchLimits, effects: usize) -> Self {
+        Self {
+            inputs: limits.inputs_max,
+            outputs: limits.outputs_max,
+            bytes: limits.bytes_max,
+            effects,
+        }
     }
 
     fn spend(&mut self, outputs: usize, bytes: usize) {
@@ -210,10 +217,9 @@ fn apply_all<S: Stage>(
 ) -> Result<Turn<S>, Failed> {
     let mut turn = TurnState::of(&task.offsets);
     let now = env.wall.max(task.last_now);
-    let mut cycle = open_cycle(env, task);
+    let mut cycle = open_cycle(env, task, budget.effects);
     for key in &task.torn {
-        let committed = cycle.read(key);
-        cycle.set_system(key.clone(), committed);
+        cycle.rewrite(key.clone());
     }
     let globals_applied = if env.begin_work {
         apply_globals(env, task, &mut cycle, budget, &mut turn)?
@@ -234,9 +240,12 @@ fn apply_all<S: Stage>(
     if turn.inputs == 0 && !task.fresh && task.torn.is_empty() {
         return Ok(Turn { draft: None, hold: turn.hold });
     }
+    let concluded = guard(task.partition, "end of the cycle", 0, || cycle.conclude())?;
+    encode_new(env, &cycle, concluded, None, budget, &mut turn)?;
     let transition = cycle
         .finish()
         .map_err(|fault| Failed::Error(Error::State { partition: task.partition, fault }))?;
+    budget.effects = budget.effects.saturating_sub(transition.effects.len());
     let TurnState { outputs, dead, offsets, inputs, hold, oldest_input } = turn;
     let draft = Draft {
         partition: task.partition,
@@ -256,13 +265,14 @@ fn apply_all<S: Stage>(
 pub(crate) fn open_cycle<'t, S: Stage>(
     env: &Surroundings<'t, S>,
     task: &'t Task<S>,
+    effects_max: usize,
 ) -> Cycle<'t, S> {
     let time = CycleTime {
         now: env.wall.max(task.last_now),
         partition: task.partition,
         partitions: env.partitions,
         timer_floor: task.timer_floor,
-        may_perform: env.begin_work,
+        effects_max: if env.begin_work { effects_max } else { 0 },
     };
     Cycle::open(env.stage, &task.store, &env.view.tables, time)
 }
@@ -354,7 +364,7 @@ fn take_records<S: Stage>(
     let is_feedback = |input: usize| env.stage.inputs()[input].class == InputClass::Feedback;
     for (class, queue) in queues.iter_mut() {
         let waits = !task.feedback_marks.is_empty() || taken.breakers.is_open(is_feedback);
-        if *class != InputClass::Feedback && waits {
+        if *class != InputClass::Feedback && waits || task.held.contains(class) {
             continue;
         }
         while !budget.exhausted() {

@@ -1,5 +1,6 @@
 //! From drafts to a committed transaction, and what follows from it.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer;
@@ -8,7 +9,7 @@ use sendplane_domain::shard::partition_of;
 use sendplane_domain::time::Timestamp;
 use sendplane_stage_api::commit::{COMMIT_KEY, CommitRecord};
 use sendplane_stage_api::cycle::Counts;
-use sendplane_stage_api::{Performed, Stage};
+use sendplane_stage_api::{InputClass, InputTopic, Performed, Stage};
 
 use crate::batch::{self, DeadRecord, Draft};
 use crate::client::CommitDelivery;
@@ -16,6 +17,8 @@ use crate::clock::monotonic;
 use crate::dead_letter;
 use crate::effect::{EffectSink, Running, Started};
 use crate::error::Error;
+use crate::lanes::Lanes;
+use crate::task::Task;
 use crate::thread::StageThread;
 use crate::transaction::{CommitTimes, Outgoing};
 
@@ -165,6 +168,7 @@ impl<S: Stage> StageThread<S> {
                 task.globals_applied = draft.globals_applied;
             }
             task.quarantined.retain(|(input, offset), _| task.offsets[*input] <= *offset);
+            hold(task, draft.transition.held, &self.lanes, self.shared.stage.inputs())?;
             count(self.shared.names.stage, &draft.transition.counts, &draft.dead);
             for Performed { effect, trace } in draft.transition.effects {
                 let sink = EffectSink {
@@ -179,6 +183,26 @@ impl<S: Stage> StageThread<S> {
         }
         Ok(())
     }
+}
+
+/// Stops or resumes the fetching of what the stage has no room for. A breaker that is open keeps
+/// its own topics stopped.
+fn hold<S: Stage>(
+    task: &mut Task<S>,
+    held: BTreeSet<InputClass>,
+    lanes: &Lanes,
+    inputs: &[InputTopic],
+) -> Result<(), Error> {
+    for (number, input) in inputs.iter().enumerate() {
+        let (was, is) = (task.held.contains(&input.class), held.contains(&input.class));
+        if is && !was {
+            lanes.pause(number, task.partition)?;
+        } else if was && !is && !task.breakers.is_open(|open| open == number) {
+            lanes.resume(number, task.partition)?;
+        }
+    }
+    task.held = held;
+    Ok(())
 }
 
 fn count(stage: &'static str, counts: &Counts, dead: &[DeadRecord]) {

@@ -13,6 +13,12 @@ pub trait EffectRunner<S: Stage>: Send + Sync + 'static {
     /// Starts `effect`, whose intent is committed. A call that cannot start within the stage's limit
     /// of `started.granted_at` must not start at all (I3).
     fn start(&self, effect: S::Effect, started: Started, sink: EffectSink<S>);
+
+    /// How many effects may run at a time in this process. No more are started: a stage that has
+    /// more to do keeps it.
+    fn slots(&self) -> usize {
+        usize::MAX
+    }
 }
 
 /// What a runner is told besides the effect.

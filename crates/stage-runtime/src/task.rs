@@ -6,7 +6,7 @@
 //!     └── doubt ◀──┴────────────┘      (assignment lost: closed at once)
 //! ```
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -51,6 +51,8 @@ pub(crate) struct Task<S: Stage> {
     pub epoch: u64,
     /// Feedback offsets that must be applied before work is taken: the ends seen at the takeover.
     pub feedback_marks: Vec<(usize, i64)>,
+    /// Classes that the stage has no room for: left in Kafka, and unapplied if fetched already.
+    pub held: BTreeSet<InputClass>,
     /// Do not ask the registry again before this.
     pub blocked_until: Option<std::time::Instant>,
 }
@@ -60,7 +62,11 @@ impl<S: Stage> Task<S> {
         self.queues.values().map(VecDeque::len).sum()
     }
 
+    /// Records of a class that wait for their turn. What is held waits for the stage.
     pub fn queued_of(&self, class: InputClass) -> usize {
+        if self.held.contains(&class) {
+            return 0;
+        }
         self.queues.get(&class).map_or(0, VecDeque::len)
     }
 

@@ -362,7 +362,10 @@ impl<S: Stage> StageThread<S> {
             partitions: shared.partitions,
             begin_work: mode == Mode::Normal && trusted,
         };
-        let mut budget = Budget::new(&shared.config.batch);
+        let running: usize = self.tasks.values().map(Task::running_effects).sum();
+        let slots = (shared.effects.slots() / shared.config.threads.max(1)).max(1);
+        let effects = slots.saturating_sub(running);
+        let mut budget = Budget::new(&shared.config.batch, effects);
         let mut drafts = Vec::new();
         let mut catch_up = false;
         for partition in self.turn_order() {

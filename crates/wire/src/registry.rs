@@ -4,7 +4,7 @@
 
 use crate::record::{
     AdmittedMessage, Attempt, AvroRecord, ConsentChange, Decision, Dispatch, Feedback, Outcome,
-    Receipt, ReroutedRecord, SendRequest, Template, Tenant, WebhookBody,
+    Receipt, ReroutedRecord, SendRequest, Switch, Template, Tenant, WebhookBody,
 };
 use crate::topic;
 
@@ -83,6 +83,7 @@ pub const SUBJECTS: &[Subject] = &[
     Subject::of::<Outcome>(topic::OUTCOMES).public(),
     Subject::of::<Tenant>(topic::TENANTS),
     Subject::of::<Template>(topic::TEMPLATES),
+    Subject::of::<Switch>(topic::CONTROL),
 ];
 
 #[cfg(test)]

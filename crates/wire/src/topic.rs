@@ -39,6 +39,8 @@ pub const OUTCOMES: &str = "sendplane.outcomes.v1";
 pub const TENANTS: &str = "sendplane.tenants.v1";
 /// [`crate::record::Template`].
 pub const TEMPLATES: &str = "sendplane.templates.v1";
+/// [`crate::record::Switch`].
+pub const CONTROL: &str = "sendplane.control.v1";
 
 /// State of ingest.
 pub const CHANGELOG_INGEST: &str = "sendplane.ingest.changelog";
@@ -258,6 +260,7 @@ pub const TOPICS: &[TopicSpec] = &[
     TopicSpec { retention: Some(LONG_RETENTION), ..TopicSpec::work(OUTCOMES) },
     TopicSpec::global(TENANTS),
     TopicSpec::global(TEMPLATES),
+    TopicSpec::global(CONTROL),
     TopicSpec::changelog(CHANGELOG_INGEST),
     TopicSpec::changelog(CHANGELOG_POLICY),
     TopicSpec::changelog(CHANGELOG_SEND),

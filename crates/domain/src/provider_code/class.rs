@@ -58,10 +58,11 @@ pub enum CodeClass {
     /// The template (or that language of it) cannot be sent. Send suspends it and returns the
     /// message to policy.
     SuspendTemplate,
-    /// The phone number cannot send. Send suspends it and returns the message to policy.
+    /// The phone number cannot send. Send suspends it, alarms, keeps its messages and tries with
+    /// single calls until their deadlines.
     SuspendNumber,
     /// Credentials, permissions, billing or a ban: nothing of the tenant can go. Send suspends the
-    /// tenant, alarms, and returns the message to policy.
+    /// tenant, alarms, keeps its messages and tries with single calls until their deadlines.
     SuspendTenant,
     /// The tenant may send no templates for now; it lifts by itself, looked at every 24 h. Send
     /// returns the message to policy.
@@ -178,8 +179,8 @@ impl CodeClass {
             CodeClass::RecipientCountryBlocked => "reject, block the country for the tenant",
             CodeClass::RecipientIdentityChanged => "reject, hold the contact until acknowledged",
             CodeClass::SuspendTemplate => "suspend the template, plan again",
-            CodeClass::SuspendNumber => "suspend the number, plan again",
-            CodeClass::SuspendTenant => "suspend the tenant, alarm, plan again",
+            CodeClass::SuspendNumber => "suspend the number, alarm, try with single calls",
+            CodeClass::SuspendTenant => "suspend the tenant, alarm, try with single calls",
             CodeClass::SuspendTenantTemplates => {
                 "suspend templates of the tenant for 24 h, plan again"
             }

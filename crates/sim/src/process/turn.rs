@@ -109,13 +109,12 @@ pub(super) fn take<S: Hosted>(
         partition: task.partition,
         partitions: env.partitions,
         timer_floor: task.timer_floor,
-        may_perform: env.begin_work,
+        effects_max: if env.begin_work { usize::MAX } else { 0 },
     };
     let mut cycle = Cycle::open(env.stage, rows, &env.view.tables, time);
     let mut progress = Progress { offsets: task.offsets.clone(), ..Progress::default() };
     for key in &task.torn {
-        let committed = cycle.read(key);
-        cycle.set_system(key.clone(), committed);
+        cycle.rewrite(key.clone());
     }
     let mut globals_applied = None;
     if env.begin_work {
@@ -146,6 +145,8 @@ pub(super) fn take<S: Hosted>(
     if progress.inputs == 0 && !task.fresh && task.torn.is_empty() {
         return Turn { draft: None, hold: progress.hold };
     }
+    let concluded = cycle.conclude();
+    progress.encode(env, &cycle, concluded);
     let transition = cycle.finish().expect("a map can be read, and what this build wrote decoded");
     let Progress { outputs, dead, offsets, records, hold, .. } = progress;
     let draft = Draft {

@@ -14,9 +14,10 @@ pub(super) fn rehearse<'r, S: Stage>(
     task: &Task<S>,
     records: impl IntoIterator<Item = &'r Fetched>,
 ) -> Result<Option<usize>, Error> {
-    let mut cycle = batch::open_cycle(env, task);
+    let mut cycle = batch::open_cycle(env, task, 0);
     let mut turn = TurnState::of(&task.offsets);
-    let mut budget = Budget { inputs: usize::MAX, outputs: usize::MAX, bytes: usize::MAX };
+    let mut budget =
+        Budget { inputs: usize::MAX, outputs: usize::MAX, bytes: usize::MAX, effects: 0 };
     let mut unencodable = 0;
     for record in records {
         // A global row that is missing is missing: the tables are caught up with all the time.

@@ -53,7 +53,9 @@ pub(crate) fn serve<S: Stage>(
         for record in breakers.close(input).into_iter().rev() {
             queue.push_front(record);
         }
-        lanes.resume(input, task.partition)?;
+        if !task.held.contains(&env.stage.inputs()[input].class) {
+            lanes.resume(input, task.partition)?;
+        }
     }
     task.breakers = breakers;
     Ok(())

@@ -191,7 +191,7 @@ impl Stage for Ingest {
             Input::Timer(Timer::BodyExpires(digest)) => webhook::expire(digest, ctx),
             Input::Effect(never) => match never {},
             // A changed row concerns later requests only.
-            Input::Control(Change::Tenant(..) | Change::Template(..)) => {}
+            Input::Control(Change::Tenant(..) | Change::Template(..) | Change::Switch(..)) => {}
         }
     }
 }

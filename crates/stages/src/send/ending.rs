@@ -6,7 +6,7 @@ use sendplane_wire::record::{Attempt, AttemptEvent, Disposition};
 
 use super::report::{self, Fault};
 use super::state::{End, MESSAGES, Message, SETTLED_RETENTION, State, Timer, Work, message_timer};
-use super::{Ctx, SendStage, queue};
+use super::{Ctx, SendStage, inbox};
 
 /// Settles the message; its content is forgotten, its row stays for late webhooks.
 pub(super) fn settled(
@@ -24,6 +24,7 @@ pub(super) fn settled(
 
 /// `valid_until` has passed before a call.
 pub(super) fn expire(ctx: &mut Ctx<'_, '_>, message_id: MessageId, message: Message) {
+    inbox::take_out(ctx, message_id, &message);
     let attempt = report::attempt_not_made(&message);
     let event = AttemptEvent::Expired;
     ctx.emit(report::attempt(message_id, &message, attempt, event, ctx.now()).into());
@@ -32,6 +33,7 @@ pub(super) fn expire(ctx: &mut Ctx<'_, '_>, message_id: MessageId, message: Mess
 
 /// The tenant has no such number.
 pub(super) fn refuse_number(ctx: &mut Ctx<'_, '_>, message_id: MessageId, message: Message) {
+    inbox::take_out(ctx, message_id, &message);
     let attempt = report::attempt_not_made(&message);
     let mut record =
         report::attempt(message_id, &message, attempt, AttemptEvent::Refused, ctx.now());
@@ -69,10 +71,7 @@ pub(super) fn time_is_up(stage: &SendStage, ctx: &mut Ctx<'_, '_>, message_id: M
     };
     ctx.set_trace(message.trace.clone());
     match message.state.clone() {
-        State::Waiting { work, not_before } => {
-            queue::dequeue(ctx, message_id, &message, work.lane, not_before);
-            expire(ctx, message_id, message);
-        }
+        State::Waiting { .. } | State::Parked { .. } => expire(ctx, message_id, message),
         State::Submitting { work, .. } => {
             let text = "no answer was recorded in time: the process stopped or was cut off";
             let class = Some(CodeClass::Ambiguous);

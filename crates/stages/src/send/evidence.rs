@@ -4,7 +4,7 @@ use sendplane_domain::id::KeyedHash;
 use sendplane_wire::record::{AttemptEvent, Feedback};
 
 use super::state::{End, MESSAGES, Message, State};
-use super::{Ctx, ending, queue, report};
+use super::{Ctx, ending, inbox, report};
 
 /// Settles what the webhook proves.
 ///
@@ -27,8 +27,8 @@ pub(super) fn hear(ctx: &mut Ctx<'_, '_>, feedback: &Feedback) {
     ctx.emit(record.into());
     let is_newest = attempt == message.attempt;
     match message.state.clone() {
-        State::Waiting { work, not_before } => {
-            queue::dequeue(ctx, message_id, &message, work.lane, not_before);
+        State::Waiting { .. } | State::Parked { .. } => {
+            inbox::take_out(ctx, message_id, &message);
             ending::settled(ctx, message_id, message, End::Accepted, false);
         }
         State::Submitting { .. } | State::InDoubt { .. } if is_newest => {

@@ -6,33 +6,28 @@ use sendplane_wire::record::Dispatch;
 use sendplane_wire::topic;
 
 use super::state::{MESSAGES, Message, Work};
-use super::{Ctx, SendStage, ending, queue, replay};
+use super::{Ctx, ending, inbox, replay};
 
 /// Takes the message in once; a repetition changes nothing.
-pub(super) fn take_in(
-    stage: &SendStage,
-    ctx: &mut Ctx<'_, '_>,
-    dispatch: Box<Dispatch>,
-    meta: &RecordMeta,
-) {
+pub(super) fn take_in(ctx: &mut Ctx<'_, '_>, dispatch: Box<Dispatch>, meta: &RecordMeta) {
     let lane = lane_of(meta, dispatch.lane);
     let known = ctx.get(&MESSAGES, &dispatch.message_id);
     let work = Work::of(dispatch, lane);
     match (known, &meta.replay_of) {
-        (known, Some(mark)) => replay::take(stage, ctx, known, work, mark),
+        (known, Some(mark)) => replay::take(ctx, known, work, mark),
         (Some(_), None) => ctx.count("sendplane_duplicate_dispatches_total", lane.as_str()),
-        (None, None) => begin_first(stage, ctx, work),
+        (None, None) => begin_first(ctx, work),
     }
 }
 
 /// Takes in a message that has no row.
-pub(super) fn begin_first(stage: &SendStage, ctx: &mut Ctx<'_, '_>, work: Work) {
-    let message = Message::waiting(&work, ctx.trace(), ctx.now());
-    begin(stage, ctx, message, work);
+pub(super) fn begin_first(ctx: &mut Ctx<'_, '_>, work: Work) {
+    let message = Message::new(&work, ctx.trace());
+    begin(ctx, message, work);
 }
 
 /// Queues the next attempt of `message`, if there may be one.
-pub(super) fn begin(stage: &SendStage, ctx: &mut Ctx<'_, '_>, message: Message, work: Work) {
+pub(super) fn begin(ctx: &mut Ctx<'_, '_>, message: Message, work: Work) {
     let now = ctx.now();
     let message_id = work.dispatch.message_id;
     if ctx.globals().number(&message.tenant, &message.phone_number_id).is_none() {
@@ -40,7 +35,7 @@ pub(super) fn begin(stage: &SendStage, ctx: &mut Ctx<'_, '_>, message: Message, 
     } else if work.dispatch.valid_until <= now {
         ending::expire(ctx, message_id, message);
     } else {
-        queue::enqueue(stage, ctx, message_id, message, work, now);
+        inbox::enqueue(ctx, message_id, message, work, now);
     }
 }
 

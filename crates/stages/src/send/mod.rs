@@ -1,6 +1,8 @@
 //! Send: paces, calls the provider, retries, and knows what it does not know.
 //!
 //! ```text
+//!             Parked (lacks something of its own)
+//!               ▲ ▼
 //! dispatch ─▶ Waiting ─grant─▶ Submitting ─answer─▶ Settled (accepted, rejected, dead lettered)
 //!               ▲  │                │  │
 //!               │  └─valid_until──▶ Settled (expired)
@@ -14,9 +16,13 @@
 //!
 //! A webhook settles any state: it proves that Meta accepted the message.
 //!
-//! Reading order: [`call`] (the effect and its result), `state` (what is stored), `queue` (grants),
-//! `settle` (results), `evidence` (webhooks), `ending` (ends and timers), `replay` (dead letters that
-//! come back), `report` (outputs).
+//! Inputs only take note: a number that may have something due is marked ready. Who is called is
+//! decided once, at the end of the cycle, over all that is ready.
+//!
+//! Reading order: [`call`] (the effect and its result), `state` (what is stored), `intake`,
+//! `inbox` (where messages wait), `grants` (who is next), `number` and `pair` (limits), `intent`,
+//! `settle` (results) with `health` (what they say about others), `evidence` (webhooks), `ending`
+//! (ends and timers), `replay` (dead letters that come back), `report` (outputs).
 //!
 //! **Architecture invariant:** a call is asked for in the cycle that commits its intent, its debit
 //! and its timer, and nowhere else (I3). A message is called again only after the attempt before
@@ -26,8 +32,13 @@ pub mod call;
 mod codec;
 mod ending;
 mod evidence;
+mod grants;
+mod health;
+mod inbox;
 mod intake;
-mod queue;
+mod intent;
+mod number;
+mod pair;
 mod replay;
 mod report;
 mod settle;
@@ -44,7 +55,7 @@ use sendplane_wire::topic;
 use crate::directory::{Change, Directory};
 use call::{CallProvider, CallResult};
 pub use codec::{Record, SendCodec};
-pub use state::{SETTLED_RETENTION, Timer};
+pub use state::{Resource, SETTLED_RETENTION, Timer};
 
 /// Options of the stage.
 #[derive(Clone, Debug)]
@@ -56,12 +67,26 @@ pub struct SendSettings {
     /// How far below Meta's ceiling a number stays, in percent: inbound messages count there too,
     /// and calls do not reach Meta at exactly the distance they left us.
     pub safety_percent: u32,
+    /// Slots that bulk leaves to transactional messages, so that a slow provider does not fill them
+    /// all with marketing (I9).
+    pub reserved_calls: usize,
+    /// How much waiting bulk a partition stores, in bytes; what is beyond waits in Kafka.
+    pub inbox_bytes_max: u64,
 }
 
+/// The default of [`SendSettings::inbox_bytes_max`]: 2 GiB.
+pub const INBOX_BYTES_MAX: u64 = 2 << 30;
+
 impl SendSettings {
-    /// The defaults: a doubt window of 10 min and a margin of 5 %.
+    /// The defaults: a doubt window of 10 min, a margin of 5 %, 2 GiB of waiting bulk.
     pub fn new(hash_key: HashKey) -> Self {
-        Self { hash_key, doubt_window: Duration::from_secs(600), safety_percent: 5 }
+        Self {
+            hash_key,
+            doubt_window: Duration::from_secs(600),
+            safety_percent: 5,
+            reserved_calls: 0,
+            inbox_bytes_max: INBOX_BYTES_MAX,
+        }
     }
 
     /// The pace of a number whose ceiling is `messages_per_second`. A burst is at most 100 ms worth
@@ -174,19 +199,30 @@ impl Stage for SendStage {
     fn apply(&self, input: Input<Self>, ctx: &mut Ctx<'_, '_>) {
         match input {
             Input::Record { record: Record::Dispatch(dispatch), meta } => {
-                intake::take_in(self, ctx, dispatch, &meta);
+                intake::take_in(ctx, dispatch, &meta);
             }
             Input::Record { record: Record::Feedback(feedback), .. } => {
                 evidence::hear(ctx, &feedback);
             }
             Input::Timer(Timer::Message(message_id)) => ending::time_is_up(self, ctx, message_id),
             Input::Timer(Timer::Number(tenant, number)) => {
-                queue::wake(self, ctx, &(tenant, number));
+                inbox::wake(ctx, &(tenant, number));
             }
+            Input::Timer(Timer::Resource(resource)) => inbox::release(ctx, &resource),
+            // What it is about happens at the end of the cycle.
+            Input::Timer(Timer::Ask) => {}
+            Input::Timer(Timer::Sweep) => pair::sweep(ctx),
             Input::Effect(result) => settle::settle(self, ctx, result),
-            Input::Control(Change::Tenant(tenant, _)) => queue::reconsider(self, ctx, &tenant),
+            Input::Control(Change::Tenant(tenant, _)) => inbox::mark_all_ready(ctx, &tenant),
             Input::Control(Change::Template(..)) => {}
+            // Whatever it says now: what it held is looked at again, and held again if need be.
+            Input::Control(Change::Switch(id, _)) => inbox::release(ctx, &Resource::Switch(id)),
         }
+    }
+
+    fn end_cycle(&self, ctx: &mut Ctx<'_, '_>) {
+        grants::grant(self, ctx);
+        inbox::hold_bulk_if_full(self, ctx);
     }
 }
 

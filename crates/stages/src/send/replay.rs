@@ -23,7 +23,7 @@ use sendplane_stage_api::Replay;
 use sendplane_wire::record::Dispatch;
 
 use super::state::{End, Message, SETTLED_RETENTION, State, Work};
-use super::{Ctx, SendStage, intake};
+use super::{Ctx, intake};
 
 const REPLAYS_TOTAL: &str = "sendplane_dispatch_replays_total";
 
@@ -33,22 +33,16 @@ const _: () = assert!(
 );
 
 /// Takes a replayed dispatch; `known` is the row of its message.
-pub(super) fn take(
-    stage: &SendStage,
-    ctx: &mut Ctx<'_, '_>,
-    known: Option<Message>,
-    work: Work,
-    replay: &Replay,
-) {
+pub(super) fn take(ctx: &mut Ctx<'_, '_>, known: Option<Message>, work: Work, replay: &Replay) {
     match known {
-        Some(message) => reopen(stage, ctx, message, work),
+        Some(message) => reopen(ctx, message, work),
         None if may_be_forgotten(replay, &work.dispatch, ctx.now()) => {
             ctx.count(REPLAYS_TOTAL, "forgotten");
             ctx.dead_letter("replay_forgotten", forgotten(work.dispatch.message_id));
         }
         None => {
             ctx.count(REPLAYS_TOTAL, "taken_in");
-            intake::begin_first(stage, ctx, work);
+            intake::begin_first(ctx, work);
         }
     }
 }
@@ -68,7 +62,7 @@ fn forgotten(message_id: MessageId) -> String {
     )
 }
 
-fn reopen(stage: &SendStage, ctx: &mut Ctx<'_, '_>, mut message: Message, work: Work) {
+fn reopen(ctx: &mut Ctx<'_, '_>, mut message: Message, work: Work) {
     ctx.set_trace(message.trace.clone());
     if message.tenant != work.dispatch.tenant {
         ctx.count(REPLAYS_TOTAL, "mismatch");
@@ -82,7 +76,7 @@ fn reopen(stage: &SendStage, ctx: &mut Ctx<'_, '_>, mut message: Message, work: 
     ctx.count(REPLAYS_TOTAL, found);
     if found == REOPENED {
         message.phone_number_id = work.dispatch.phone_number_id.clone();
-        intake::begin(stage, ctx, message, work);
+        intake::begin(ctx, message, work);
     }
 }
 
@@ -91,7 +85,7 @@ const REOPENED: &str = "reopened";
 /// [`REOPENED`] for a message that may be called again, else why it may not.
 fn standing(message: &Message) -> &'static str {
     match &message.state {
-        State::Waiting { .. } => "waiting",
+        State::Waiting { .. } | State::Parked { .. } => "waiting",
         State::Submitting { .. } => "submitting",
         State::InDoubt { .. } => "in_doubt",
         // A webhook turns any end into `Accepted`; the check costs nothing and stands alone.

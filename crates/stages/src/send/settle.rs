@@ -12,9 +12,10 @@ use sendplane_wire::cloud_api::{Acceptance, Answer};
 use sendplane_wire::record::{AttemptEvent, Disposition};
 
 use super::call::{CallOutcome, CallResult, NotStarted};
+use super::health::{self, Sign};
 use super::report::Fault;
 use super::state::{End, MESSAGES, Message, State, Work};
-use super::{Ctx, Output, SendStage, ending, evidence, queue, report};
+use super::{Ctx, Output, SendStage, ending, evidence, inbox, pair, report};
 
 /// What a result says about its attempt.
 enum Finding {
@@ -39,6 +40,8 @@ impl Failure {
 
 /// An open attempt.
 struct Open {
+    /// When its intent was committed; long ago if that is forgotten.
+    granted_at: Timestamp,
     message_id: MessageId,
     message: Message,
     work: Work,
@@ -70,10 +73,20 @@ pub(super) fn settle(stage: &SendStage, ctx: &mut Ctx<'_, '_>, result: CallResul
             State::Submitting { work, .. } | State::InDoubt { work, .. },
             Finding::Failed(failure),
         ) => {
-            let open = Open { message_id, message, work, latency_ms };
+            let granted_at = granted_at(&message);
+            let open = Open { granted_at, message_id, message, work, latency_ms };
             fail(stage, ctx, open, failure);
         }
-        (State::Waiting { .. } | State::Settled { .. }, _) => ignore(ctx, "already_settled"),
+        (State::Waiting { .. } | State::Parked { .. } | State::Settled { .. }, _) => {
+            ignore(ctx, "already_settled")
+        }
+    }
+}
+
+fn granted_at(message: &Message) -> Timestamp {
+    match message.state {
+        State::Submitting { granted_at, .. } => granted_at,
+        _ => Timestamp::default(),
     }
 }
 
@@ -127,7 +140,8 @@ fn not_started(cause: NotStarted, reason: String) -> Finding {
     let class = match cause {
         NotStarted::TooLate => None,
         // The message is not to blame, and an operator can mend it before the deadline.
-        NotStarted::NoConnection | NotStarted::NoCredential => Some(CodeClass::ProviderWide),
+        NotStarted::NoConnection => Some(CodeClass::ProviderWide),
+        NotStarted::NoCredential => Some(CodeClass::SuspendTenant),
         NotStarted::Unbuildable => Some(CodeClass::PermanentRequest),
     };
     Finding::Failed(Failure { event: AttemptEvent::NotSent, class, fault })
@@ -141,6 +155,7 @@ fn accept(
     held: bool,
     latency_ms: Option<i64>,
 ) {
+    health::note(ctx, &message, granted_at(&message), Sign::Works);
     let wamid_hash = stage.settings.hash_key.hash("wamid", wamid.as_str());
     evidence::hear_of(ctx, &mut message, &wamid_hash);
     let event = if held { AttemptEvent::Held } else { AttemptEvent::Accepted };
@@ -154,8 +169,13 @@ fn accept(
 
 fn fail(stage: &SendStage, ctx: &mut Ctx<'_, '_>, mut open: Open, failure: Failure) {
     let next = next_step(&mut open, failure.class, ctx.now());
+    let sign = health::sign_of(failure.class, failure.fault.code);
+    health::note(ctx, &open.message, open.granted_at, sign);
+    if let (Some(CodeClass::ThrottlePair), Next::RetryAt(at)) = (failure.class, next) {
+        pair::hold(ctx, &open.message.number(), &open.work.dispatch.contact_hash, at);
+    }
     let fault = Fault { class: failure.class, ..failure.fault };
-    let Open { message_id, message, work, latency_ms } = open;
+    let Open { message_id, message, work, latency_ms, .. } = open;
     // An earlier attempt turned out to be accepted while this one was out: nothing is left to do.
     let is_accepted = !message.wamids.is_empty();
     let attempt = message.attempt;
@@ -175,7 +195,7 @@ fn fail(stage: &SendStage, ctx: &mut Ctx<'_, '_>, mut open: Open, failure: Failu
             record.disposition = Disposition::Retry;
             record.retry_at = Some(at);
             ctx.emit(record.into());
-            queue::enqueue(stage, ctx, message_id, message, work, at);
+            inbox::enqueue(ctx, message_id, message, work, at);
         }
         Next::DeadLetter => {
             record.disposition = Disposition::DeadLetter;

@@ -238,7 +238,7 @@ pub(super) fn counts(
         partition: 0,
         partitions: 1,
         timer_floor: Timestamp::default(),
-        may_perform: true,
+        effects_max: usize::MAX,
     };
     let mut cycle = Cycle::open(driver.stage(), driver.state(), &NoGlobals, time);
     cycle.apply(input, TraceContext::default());

@@ -390,6 +390,36 @@ impl Sample for Tenant {
     }
 }
 
+impl Sample for Switch {
+    fn samples() -> [Self; 2] {
+        let full = Switch {
+            id: "k3x7".into(),
+            tenant: Some(tenant()),
+            lane: some("bulk"),
+            category: some("marketing"),
+            campaign: some("autumn"),
+            template_name: Some(TemplateName::new("season_sale")),
+            template_language: some("en_US"),
+            phone_number_id: Some(number()),
+            reason: "wrong price in the text".into(),
+            created_by: "ada@desk".into(),
+            created_at: T0,
+            expires_at: T0,
+        };
+        let sparse = Switch {
+            tenant: None,
+            lane: None,
+            category: None,
+            campaign: None,
+            template_name: None,
+            template_language: None,
+            phone_number_id: None,
+            ..full.clone()
+        };
+        [full, sparse]
+    }
+}
+
 impl Sample for Template {
     fn samples() -> [Self; 2] {
         let full = Template {
@@ -425,6 +455,7 @@ macro_rules! for_every_record {
         $check::<Outcome>(topic::OUTCOMES);
         $check::<Tenant>(topic::TENANTS);
         $check::<Template>(topic::TEMPLATES);
+        $check::<Switch>(topic::CONTROL);
     }};
 }
 pub(crate) use for_every_record;

@@ -17,7 +17,7 @@ fn the_list_of_records_is_complete() {
         ($($record:ident)*) => { $(checked.insert($record::NAME);)* };
     }
     names!(SendRequest ConsentChange WebhookBody ReroutedRecord AdmittedMessage Receipt Feedback
-        Decision Dispatch Attempt Outcome Tenant Template);
+        Decision Dispatch Attempt Outcome Tenant Template Switch);
     let all: BTreeSet<&str> = SUBJECTS.iter().map(|subject| subject.record).collect();
     assert_eq!(checked, all);
 }

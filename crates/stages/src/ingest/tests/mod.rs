@@ -169,7 +169,7 @@ fn before_timers(
         partition: 0,
         partitions: 1,
         timer_floor: Timestamp::default(),
-        may_perform: true,
+        effects_max: usize::MAX,
     };
     let stage = stage();
     let mut cycle = Cycle::open(&stage, driver.state(), &directory, time);

@@ -104,7 +104,7 @@ fn changes_are_counted_by_what_became_of_them() {
             partition: 0,
             partitions: 1,
             timer_floor: Timestamp::default(),
-            may_perform: true,
+            effects_max: usize::MAX,
         };
         let globals = Directory::default();
         let mut cycle = Cycle::open(&Policy, driver.state(), &globals, time);

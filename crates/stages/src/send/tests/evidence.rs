@@ -146,7 +146,8 @@ fn a_second_wamid_is_a_duplicate_and_counted_once() {
 fn evidence_about_a_stranger_is_counted() {
     let plane = Plane::new();
     let record = feedback(7, 1, "w", ReceiptStatus::Sent, START);
-    let transition = plane.preview(record_input(Record::Feedback(record), topic::FEEDBACK), true);
+    let transition =
+        plane.preview(record_input(Record::Feedback(record), topic::FEEDBACK), usize::MAX);
     assert_eq!(transition.counts[&("sendplane_feedback_unmatched_total", "unknown_message")], 1);
     assert!(transition.outputs.is_empty() && transition.writes.is_empty());
 }

@@ -7,9 +7,13 @@ use sendplane_wire::codec::{Decoder, Encoder, StaticSchemas};
 use sha2::{Digest, Sha256};
 
 use super::super::codec::SendCodec;
-use super::super::state::{End, Message, QUEUE, State, Timer, Work};
+use super::super::state::{End, Message, Number, QUEUE, Resource, State, Timer, Work};
 use super::*;
 use crate::schemas::Schemas;
+
+fn pair() -> Resource {
+    Resource::Pair(TenantId::new(TENANT), PhoneNumberId::new(NUMBER), contact(1))
+}
 
 fn messages() -> Vec<Message> {
     let work = Work {
@@ -20,8 +24,9 @@ fn messages() -> Vec<Message> {
     let states = [
         State::Waiting { work: work.clone(), not_before: START },
         State::Submitting { work: work.clone(), granted_at: START },
-        State::InDoubt { work, until: START },
+        State::InDoubt { work: work.clone(), until: START },
         State::Settled { end: End::Unknown, awaits_answer: true },
+        State::Parked { work, not_before: START, resource: pair() },
     ];
     let message = |state| Message {
         tenant: TenantId::new(TENANT),
@@ -45,9 +50,20 @@ fn stored_messages_keep_their_bytes() {
     let digest = hex::encode(hasher.finalize());
     assert_eq!(
         &digest[..16],
-        "492eeb9df2672733",
+        "b2061fafcf8986cd",
         "the stored format changed: raise Message::VERSION and read the old one in upgrade()"
     );
+}
+
+#[test]
+fn rows_of_the_first_version_are_read() {
+    let mut message = encode_value(&messages()[0]);
+    message[1] = 1;
+    assert_eq!(decode_value::<Message>(&message).as_ref(), Ok(&messages()[0]));
+    // A bucket that is full until 150 ns after the epoch, and no timer.
+    let number: Number = decode_value(&[0, 1, 0xac, 0x02, 0]).unwrap();
+    assert_eq!(number.bucket.empty_at(), Timestamp::from_millis(1));
+    assert_eq!(Number { bucket: Default::default(), ..number }, Number::default());
 }
 
 #[test]

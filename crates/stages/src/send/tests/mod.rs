@@ -3,8 +3,11 @@
 
 mod crashes;
 mod evidence;
+mod fairness;
 mod format;
+mod limits;
 mod outcomes;
+mod pauses;
 mod properties;
 mod queue;
 mod replay;
@@ -59,6 +62,11 @@ fn message_id(n: u64) -> MessageId {
     MessageId::derive(at, &TenantId::new(TENANT), &IdempotencyKey::new("k"), &source)
 }
 
+/// The contact of message `n`: each has its own.
+fn contact(n: u64) -> KeyedHash {
+    KeyedHash::new(format!("{n:02x}"))
+}
+
 /// Message `n`, valid for an hour.
 fn dispatch(n: u64, lane: Lane, now: Timestamp) -> Dispatch {
     Dispatch {
@@ -67,7 +75,7 @@ fn dispatch(n: u64, lane: Lane, now: Timestamp) -> Dispatch {
         lane,
         phone_number_id: PhoneNumberId::new(NUMBER),
         recipient: E164::parse("+4915112345678").unwrap(),
-        contact_hash: KeyedHash::new("00"),
+        contact_hash: contact(n),
         template_name: TemplateName::new("order_update"),
         template_language: "en".into(),
         template_version: 1,
@@ -133,8 +141,12 @@ struct Plane {
 impl Plane {
     /// With one active tenant, whose number has Meta's default of 80 messages a second.
     fn new() -> Self {
+        Self::with(SendSettings::new(hash_key()))
+    }
+
+    fn with(settings: SendSettings) -> Self {
         let mut plane = Self {
-            driver: Driver::new(SendStage::new(SendSettings::new(hash_key())), START),
+            driver: Driver::new(SendStage::new(settings), START),
             directory: Directory::default(),
             attempts: Vec::new(),
             dead: Vec::new(),
@@ -168,17 +180,17 @@ impl Plane {
     }
 
     fn set_tenant(&mut self, row: Tenant) {
-        let change = sample::set_tenant(row);
+        self.control(sample::set_tenant(row));
+    }
+
+    fn control(&mut self, change: Change) {
         self.directory.apply(&change);
         let produced = self.driver.global(change);
         self.take(produced);
     }
 
     fn remove_tenant(&mut self) {
-        let change = Change::Tenant(TenantId::new(TENANT), None);
-        self.directory.apply(&change);
-        let produced = self.driver.global(change);
-        self.take(produced);
+        self.control(Change::Tenant(TenantId::new(TENANT), None));
     }
 
     fn feed(&mut self, dispatch: Dispatch) {
@@ -228,13 +240,13 @@ impl Plane {
     }
 
     /// What `input` would do, without doing it: the driver shows no counters.
-    fn preview(&self, input: Input<SendStage>, may_perform: bool) -> Transition<SendStage> {
+    fn preview(&self, input: Input<SendStage>, effects_max: usize) -> Transition<SendStage> {
         let time = CycleTime {
             now: self.now(),
             partition: 0,
             partitions: 1,
             timer_floor: Timestamp::default(),
-            may_perform,
+            effects_max,
         };
         let mut cycle =
             Cycle::open(self.driver.stage(), self.driver.state(), &self.directory, time);
@@ -243,7 +255,7 @@ impl Plane {
     }
 
     fn counts(&self, input: Input<SendStage>) -> BTreeMap<(&'static str, &'static str), u64> {
-        self.preview(input, true).counts
+        self.preview(input, usize::MAX).counts
     }
 }
 

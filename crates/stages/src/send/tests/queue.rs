@@ -204,7 +204,7 @@ fn nothing_is_granted_while_the_task_may_not_perform() {
     let plane = Plane::new();
     let record = Record::Dispatch(Box::new(dispatch(1, Lane::Bulk, START)));
     let input = record_input(record, topic::DISPATCH_BULK);
-    let transition = plane.preview(input, false);
+    let transition = plane.preview(input, 0);
     assert!(transition.effects.is_empty() && transition.outputs.is_empty());
     assert_eq!(transition.next_timer, Some(START + Duration::from_millis(100)));
 }

@@ -1,4 +1,7 @@
-//! The global tables: who the tenants are, which numbers they own, which templates they may send.
+//! The global tables: who the tenants are, which numbers they own, which templates they may send,
+//! and what operators have paused.
+
+mod switches;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,10 +9,12 @@ use std::sync::Arc;
 use sendplane_domain::id::{PhoneNumberId, TemplateName, TenantId};
 use sendplane_stage_api::{DeadLetter, Globals, RawRecord, Undecoded};
 use sendplane_wire::codec::Decoder;
-use sendplane_wire::record::{Template, Tenant, TenantPhoneNumber};
+use sendplane_wire::record::{Switch, Template, Tenant, TenantPhoneNumber};
 use sendplane_wire::topic;
 
 use crate::schemas::{Schemas, undecoded, unexpected_topic};
+
+pub use switches::{Subject, Switches};
 
 /// Names a template.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,12 +50,13 @@ impl TemplateKey {
     }
 }
 
-/// Tenants, their numbers and templates.
+/// Tenants, their numbers and templates, and pause switches.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Directory {
     tenants: BTreeMap<TenantId, Arc<Tenant>>,
     owners: BTreeMap<PhoneNumberId, TenantId>,
     templates: BTreeMap<TemplateKey, Arc<Template>>,
+    switches: Switches,
 }
 
 /// A change of one row; `None` removes it.
@@ -60,6 +66,8 @@ pub enum Change {
     Tenant(TenantId, Option<Tenant>),
     /// A template.
     Template(TemplateKey, Option<Template>),
+    /// A pause switch, by its id.
+    Switch(String, Option<Switch>),
 }
 
 impl Directory {
@@ -83,13 +91,18 @@ impl Directory {
     pub fn template(&self, key: &TemplateKey) -> Option<&Template> {
         self.templates.get(key).map(Arc::as_ref)
     }
+
+    /// What operators have paused.
+    pub fn switches(&self) -> &Switches {
+        &self.switches
+    }
 }
 
 impl Globals for Directory {
     type Change = Change;
 
     fn topics() -> &'static [&'static str] {
-        &[topic::TENANTS, topic::TEMPLATES]
+        &[topic::TENANTS, topic::TEMPLATES, topic::CONTROL]
     }
 
     fn apply(&mut self, change: &Change) {
@@ -114,6 +127,7 @@ impl Globals for Directory {
             Change::Template(key, None) => {
                 self.templates.remove(key);
             }
+            Change::Switch(id, row) => self.switches.set(id, row.clone()),
         }
     }
 }
@@ -122,6 +136,7 @@ impl Globals for Directory {
 pub struct DirectoryCodec {
     tenants: Decoder<Tenant>,
     templates: Decoder<Template>,
+    switches: Decoder<Switch>,
 }
 
 impl DirectoryCodec {
@@ -130,6 +145,7 @@ impl DirectoryCodec {
         Self {
             tenants: schemas.decoder(topic::TENANTS),
             templates: schemas.decoder(topic::TEMPLATES),
+            switches: schemas.decoder(topic::CONTROL),
         }
     }
 
@@ -170,6 +186,14 @@ impl DirectoryCodec {
                     return Err(key_mismatch(key));
                 }
                 Ok(Change::Template(named, row))
+            }
+            topic::CONTROL => {
+                let row = raw
+                    .value
+                    .map(|value| self.switches.decode(Some(value)))
+                    .transpose()
+                    .map_err(undecoded)?;
+                Ok(Change::Switch(key.to_owned(), row))
             }
             other => Err(unexpected_topic(other)),
         }
@@ -223,6 +247,29 @@ pub mod sample {
             body_variables: (1..=variables).map(|n| n.to_string()).collect(),
             updated_at: Timestamp::from_millis(0),
         }
+    }
+
+    /// A switch that pauses everything until `expires_at`.
+    pub fn switch(id: &str, expires_at: Timestamp) -> Switch {
+        Switch {
+            id: id.to_owned(),
+            tenant: None,
+            lane: None,
+            category: None,
+            campaign: None,
+            template_name: None,
+            template_language: None,
+            phone_number_id: None,
+            reason: "a test".into(),
+            created_by: "tester".into(),
+            created_at: Timestamp::from_millis(0),
+            expires_at,
+        }
+    }
+
+    /// The change that sets a switch.
+    pub fn set_switch(row: Switch) -> Change {
+        Change::Switch(row.id.clone(), Some(row))
     }
 
     /// The change that sets a tenant.

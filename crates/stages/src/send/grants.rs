@@ -1,0 +1,315 @@
+//! Who is called next, decided once in a cycle over everything that is ready.
+//!
+//! Transactional before bulk; in a lane the tenants take turns; of a tenant number by number, and in
+//! the queue of a number by time. A number whose transactional head is due but lacks a token is not
+//! asked for bulk: the next token is for the transactional message. A message that lacks something
+//! of its own is parked and holds up nobody.
+//!
+//! A look at a number ends with a time to look again (its timer), or with nothing (only an input can
+//! change anything), or because the cycle has granted enough: then it stays ready.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::time::Duration;
+
+use sendplane_domain::id::{MessageId, TenantId};
+use sendplane_domain::lane::Lane;
+use sendplane_domain::time::Timestamp;
+use sendplane_domain::trace::TraceContext;
+
+use super::number::{Common, May, Owner, Standing, tenant_state};
+use super::state::{
+    MESSAGES, Marker, Message, NUMBERS, NumberKey, QUEUE, QueueKey, READY, ROUNDS, Resource, State,
+    Timer, Work, ask_timer, lane_rank, number_timer,
+};
+use super::{Ctx, SendStage, ending, inbox, intent, pair};
+use crate::directory::Subject;
+
+/// Grants of a cycle. A commit of this size takes a few milliseconds; whoever comes meanwhile waits
+/// for it.
+const GRANTS_MAX: usize = 500;
+
+/// Grants to bulk in a cycle that also grants transactional messages: their next commit is not to
+/// wait for marketing's (I9).
+const BULK_GRANTS_BESIDE_TRANSACTIONAL_MAX: usize = 100;
+
+/// Messages looked at in a cycle: bounds those that end or are parked without a call.
+const EXAMINED_MAX: usize = 2_000;
+
+/// What a tenant may take in one turn.
+const QUANTUM: u32 = 8;
+
+/// How soon ready numbers ask again when there was no slot. A result asks sooner.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+
+const LANES: [Lane; 2] = [Lane::Transactional, Lane::Bulk];
+
+/// How a look at a number stands.
+struct Look {
+    standing: Standing,
+    /// Look again then.
+    wake: Option<Timestamp>,
+    /// Nothing of the lane can be granted in this cycle, by [`lane_rank`].
+    done: [bool; 2],
+}
+
+/// What came of looking at the first entry of a queue.
+enum Step {
+    Granted,
+    /// The entry is gone without a call.
+    Gone,
+    /// Nothing more of this lane.
+    LaneDone(Option<Timestamp>),
+    /// Nothing more of this number.
+    NumberDone(Option<Timestamp>),
+}
+
+/// What the cycle may still do.
+struct Allowed {
+    grants: usize,
+    examined: usize,
+}
+
+/// Grants what may be granted now, and sets timers for the rest.
+pub(super) fn grant(stage: &SendStage, ctx: &mut Ctx<'_, '_>) {
+    let ready: Vec<NumberKey> =
+        ctx.scan(&READY, &(), usize::MAX).into_iter().map(|(number, Marker)| number).collect();
+    if ready.is_empty() {
+        return;
+    }
+    let mut looks: BTreeMap<NumberKey, Look> = ready
+        .into_iter()
+        .map(|number| {
+            let standing = Standing::read(stage, ctx, &number);
+            (number, Look { standing, wake: None, done: [false; 2] })
+        })
+        .collect();
+    let mut common = Common::read(ctx);
+    let mut allowed =
+        Allowed { grants: ctx.effects_left().min(GRANTS_MAX), examined: EXAMINED_MAX };
+    for lane in LANES {
+        if lane == Lane::Bulk {
+            let unreserved = ctx.effects_left().saturating_sub(stage.settings.reserved_calls);
+            allowed.grants = allowed.grants.min(unreserved);
+        }
+        let before = allowed.grants;
+        serve_lane(stage, ctx, &mut looks, &mut common, lane, &mut allowed);
+        if lane == Lane::Transactional && allowed.grants < before {
+            allowed.grants = allowed.grants.min(BULK_GRANTS_BESIDE_TRANSACTIONAL_MAX);
+        }
+    }
+    common.write(ctx);
+    ctx.set_trace(TraceContext::default());
+    let mut is_waiting = false;
+    for (number, look) in looks {
+        is_waiting |= close(ctx, &number, look);
+    }
+    if is_waiting {
+        ctx.schedule(ask_timer(), ctx.now() + ASK_AGAIN, &Timer::Ask);
+    }
+}
+
+/// Tenants take turns until nobody wants any more or the cycle has done enough.
+fn serve_lane(
+    stage: &SendStage,
+    ctx: &mut Ctx<'_, '_>,
+    looks: &mut BTreeMap<NumberKey, Look>,
+    common: &mut Common,
+    lane: Lane,
+    allowed: &mut Allowed,
+) {
+    let rank = lane_rank(lane);
+    let mut turns = ctx.get(&ROUNDS, &rank).unwrap_or_default();
+    let before = allowed.grants;
+    while allowed.examined > 0 {
+        let next = turns.0.turn(|from| next_tenant(looks, rank, from), |_| QUANTUM);
+        let Some((tenant, turn)) = next else { break };
+        let turn_allowed = (turn as usize).min(allowed.grants);
+        let mut granted = 0;
+        let numbers: Vec<NumberKey> = open_numbers(looks, rank, &tenant).cloned().collect();
+        for number in numbers {
+            let look = looks.get_mut(&number).expect("a key of the map");
+            while allowed.examined > 0 {
+                let can_grant = granted < turn_allowed;
+                match step(stage, ctx, &number, &mut look.standing, common, lane, can_grant) {
+                    None => break,
+                    Some(Step::Granted) => granted += 1,
+                    Some(Step::Gone) => {}
+                    Some(Step::LaneDone(at)) => look.finish(&[lane], at),
+                    Some(Step::NumberDone(at)) => look.finish(&LANES, at),
+                }
+                allowed.examined -= 1;
+                if look.done[usize::from(rank)] {
+                    break;
+                }
+            }
+        }
+        allowed.grants -= granted;
+        turns.0.took(granted as u32);
+        if open_numbers(looks, rank, &tenant).next().is_none() {
+            turns.0.pass();
+        } else if allowed.grants == 0 {
+            break;
+        }
+    }
+    // A turn in which nothing was granted need not be remembered.
+    if allowed.grants < before {
+        ctx.put(&ROUNDS, &rank, &turns);
+    }
+}
+
+fn next_tenant(
+    looks: &BTreeMap<NumberKey, Look>,
+    rank: u8,
+    from: Bound<&TenantId>,
+) -> Option<TenantId> {
+    let is_after = |tenant: &TenantId| match from {
+        Bound::Included(bound) => tenant >= bound,
+        Bound::Excluded(bound) => tenant > bound,
+        Bound::Unbounded => true,
+    };
+    let mut open = looks.iter().filter(|(_, look)| !look.done[usize::from(rank)]);
+    open.find(|(number, _)| is_after(&number.0)).map(|(number, _)| number.0.clone())
+}
+
+fn open_numbers<'l>(
+    looks: &'l BTreeMap<NumberKey, Look>,
+    rank: u8,
+    tenant: &'l TenantId,
+) -> impl Iterator<Item = &'l NumberKey> {
+    looks
+        .iter()
+        .filter(move |(number, look)| number.0 == *tenant && !look.done[usize::from(rank)])
+        .map(|(number, _)| number)
+}
+
+/// Looks at the first entry of a queue. `None`: it could be granted, but not in this turn.
+fn step(
+    stage: &SendStage,
+    ctx: &mut Ctx<'_, '_>,
+    number: &NumberKey,
+    standing: &mut Standing,
+    common: &mut Common,
+    lane: Lane,
+    can_grant: bool,
+) -> Option<Step> {
+    let now = ctx.now();
+    // The control change that switches the tenant on looks at the queue again; meanwhile each
+    // message's own timer ends it at `valid_until`.
+    if matches!(standing.owner, Owner::Inactive) {
+        return Some(Step::NumberDone(None));
+    }
+    let rank = usize::from(lane_rank(lane));
+    let Some(entry) = inbox::head(ctx, number, lane, standing.row.heads[rank]) else {
+        standing.row.heads[rank] = now;
+        return Some(Step::LaneDone(None));
+    };
+    standing.row.heads[rank] = entry.2;
+    if entry.2 > now {
+        return Some(Step::LaneDone(Some(entry.2)));
+    }
+    let message_id = entry.3;
+    let Some((message, work)) = waiting(ctx, message_id) else {
+        // Every way out of `Waiting` takes the entry with it, so this never happens; and if it
+        // did, it must not happen for ever.
+        ctx.delete(&QUEUE, &entry);
+        return Some(Step::Gone);
+    };
+    ctx.set_trace(message.trace.clone());
+    if work.dispatch.valid_until <= now {
+        ending::expire(ctx, message_id, message);
+        return Some(Step::Gone);
+    }
+    let Owner::Active { credential, .. } = &standing.owner else {
+        ending::refuse_number(ctx, message_id, message);
+        return Some(Step::Gone);
+    };
+    let credential = credential.clone();
+    if let Some((id, until)) = paused(ctx, &work) {
+        ctx.count("sendplane_parked_total", "switch");
+        inbox::park(ctx, entry, message, Resource::Switch(id), until);
+        return Some(Step::Gone);
+    }
+    let pair_at = pair::earliest(ctx, number, &work.dispatch.contact_hash);
+    if pair_at > now {
+        park_for_pair(ctx, entry, message, &work, pair_at);
+        return Some(Step::Gone);
+    }
+    match standing.may_call(common, &tenant_state(ctx, &number.0), now) {
+        May::Wait(at) => return Some(Step::NumberDone(Some(at))),
+        May::Never => return Some(Step::NumberDone(None)),
+        May::Call if !can_grant => return None,
+        May::Call => {}
+    }
+    let pace = standing.pace(common, now);
+    common.debit(ctx, standing, &number.0);
+    pair::debit(ctx, number, &work.dispatch.contact_hash);
+    intent::commit(stage, ctx, message_id, message, credential, pace);
+    Some(Step::Granted)
+}
+
+fn waiting(ctx: &mut Ctx<'_, '_>, message_id: MessageId) -> Option<(Message, Work)> {
+    let message = ctx.get(&MESSAGES, &message_id)?;
+    let State::Waiting { work, .. } = &message.state else { return None };
+    let work = work.clone();
+    Some((message, work))
+}
+
+/// The switch that holds the message, and until when.
+fn paused(ctx: &Ctx<'_, '_>, work: &Work) -> Option<(String, Timestamp)> {
+    let subject = Subject { dispatch: &work.dispatch, lane: work.lane };
+    let switch = ctx.globals().switches().holding(subject, ctx.now())?;
+    Some((switch.id.clone(), switch.expires_at))
+}
+
+fn park_for_pair(
+    ctx: &mut Ctx<'_, '_>,
+    entry: QueueKey,
+    message: Message,
+    work: &Work,
+    at: Timestamp,
+) {
+    let (number, contact) = (message.number(), &work.dispatch.contact_hash);
+    pair::joined(ctx, &number, contact);
+    let resource = Resource::Pair(number.0, number.1, contact.clone());
+    ctx.count("sendplane_parked_total", "pair");
+    inbox::park(ctx, entry, message, resource, at);
+}
+
+impl Look {
+    fn finish(&mut self, lanes: &[Lane], at: Option<Timestamp>) {
+        for lane in lanes {
+            self.done[usize::from(lane_rank(*lane))] = true;
+        }
+        self.wake = match (self.wake, at) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+    }
+}
+
+/// Writes what changed. True if the number stays ready.
+fn close(ctx: &mut Ctx<'_, '_>, number: &NumberKey, look: Look) -> bool {
+    let Look { standing, wake, done } = look;
+    let Standing { mut row, before, .. } = standing;
+    let is_done = done == [true; 2];
+    row.wake = if is_done { wake } else { None };
+    let wake_before = before.as_ref().and_then(|before| before.wake);
+    // Stored even when nothing was used: a control change finds waiting numbers by their rows.
+    if before.as_ref() != Some(&row) {
+        ctx.put(&NUMBERS, number, &row);
+    }
+    if row.wake != wake_before {
+        match row.wake {
+            Some(at) => {
+                let timer = Timer::Number(number.0.clone(), number.1.clone());
+                ctx.schedule(number_timer(number), at, &timer);
+            }
+            None => ctx.cancel(&number_timer(number)),
+        }
+    }
+    if is_done {
+        ctx.delete(&READY, number);
+    }
+    !is_done
+}

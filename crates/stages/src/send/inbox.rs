@@ -1,0 +1,186 @@
+//! Where messages wait: in the queue of their number, or parked until what they lack is there.
+//!
+//! A queue is ordered by time, and a parked message goes back to its old place. So nothing that
+//! waits for something of its own holds up what stands behind it.
+
+use sendplane_domain::id::MessageId;
+use sendplane_domain::lane::Lane;
+use sendplane_domain::time::Timestamp;
+use sendplane_stage_api::InputClass;
+
+use super::state::{
+    INBOX, Inbox, MESSAGES, Marker, Message, NUMBERS, NumberKey, PARKED, QUEUE, QueueKey, READY,
+    Resource, State, Timer, Work, lane_rank, message_timer, resource_timer,
+};
+use super::{Ctx, SendStage, pair};
+
+/// Parked messages that go back at once, at most; the rest follows in the next cycle.
+const RELEASED_MAX: usize = 500;
+
+/// Bulk is taken again when this much of the budget is used, in percent: not at every message.
+const RESUME_PERCENT: u64 = 90;
+
+/// Puts a message into the queue of its number.
+pub(super) fn enqueue(
+    ctx: &mut Ctx<'_, '_>,
+    message_id: MessageId,
+    mut message: Message,
+    work: Work,
+    not_before: Timestamp,
+) {
+    insert(ctx, message_id, &message.number(), work.lane, not_before);
+    ctx.schedule(message_timer(message_id), work.dispatch.valid_until, &Timer::Message(message_id));
+    note(ctx, &work, true);
+    message.state = State::Waiting { work, not_before };
+    ctx.put(&MESSAGES, &message_id, &message);
+}
+
+/// Takes a waiting or parked message out, for whatever follows; `None` if it neither waits nor is
+/// parked.
+pub(super) fn take_out(
+    ctx: &mut Ctx<'_, '_>,
+    message_id: MessageId,
+    message: &Message,
+) -> Option<Work> {
+    let number = message.number();
+    match &message.state {
+        State::Waiting { work, not_before } => {
+            ctx.delete(&QUEUE, &(number, lane_rank(work.lane), *not_before, message_id));
+            note(ctx, work, false);
+            Some(work.clone())
+        }
+        State::Parked { work, not_before, resource } => {
+            let entry = (number, lane_rank(work.lane), *not_before, message_id);
+            ctx.delete(&PARKED, &(resource.clone(), entry));
+            if let Resource::Pair(..) = resource {
+                pair::left(ctx, &message.number(), &work.dispatch.contact_hash);
+            }
+            note(ctx, work, false);
+            Some(work.clone())
+        }
+        State::Submitting { .. } | State::InDoubt { .. } | State::Settled { .. } => None,
+    }
+}
+
+/// Takes a waiting message out of the queue until `resource` may be there again at `at`.
+pub(super) fn park(
+    ctx: &mut Ctx<'_, '_>,
+    entry: QueueKey,
+    mut message: Message,
+    resource: Resource,
+    at: Timestamp,
+) {
+    let State::Waiting { work, not_before } = message.state else {
+        return;
+    };
+    ctx.delete(&QUEUE, &entry);
+    ctx.schedule(resource_timer(&resource), at, &Timer::Resource(resource.clone()));
+    let message_id = entry.3;
+    ctx.put(&PARKED, &(resource.clone(), entry), &Marker);
+    message.state = State::Parked { work, not_before, resource };
+    ctx.put(&MESSAGES, &message_id, &message);
+}
+
+/// What parked messages wait for may be there again.
+pub(super) fn release(ctx: &mut Ctx<'_, '_>, resource: &Resource) {
+    let count = match resource {
+        Resource::Pair(tenant, number, contact) => {
+            pair::released(ctx, &((tenant.clone(), number.clone()), contact.clone()))
+        }
+        Resource::Switch(_) => usize::MAX,
+    };
+    let entries = ctx.scan(&PARKED, resource, count.min(RELEASED_MAX));
+    if entries.len() == RELEASED_MAX {
+        ctx.schedule(resource_timer(resource), ctx.now(), &Timer::Resource(resource.clone()));
+    }
+    for ((_, entry), Marker) in entries {
+        ctx.delete(&PARKED, &(resource.clone(), entry.clone()));
+        let (number, _, _, message_id) = entry;
+        let Some(mut message) = ctx.get(&MESSAGES, &message_id) else { continue };
+        let State::Parked { work, not_before, .. } = message.state else { continue };
+        insert(ctx, message_id, &number, work.lane, not_before);
+        message.state = State::Waiting { work, not_before };
+        ctx.put(&MESSAGES, &message_id, &message);
+    }
+}
+
+/// The first entry of a lane's queue, whether it is due or not.
+pub(super) fn head(
+    ctx: &mut Ctx<'_, '_>,
+    number: &NumberKey,
+    lane: Lane,
+    not_before: Timestamp,
+) -> Option<QueueKey> {
+    let prefix = (number.clone(), lane_rank(lane));
+    let from = (number.clone(), lane_rank(lane), not_before);
+    ctx.scan_from(&QUEUE, &prefix, &from, 1).pop().map(|(entry, Marker)| entry)
+}
+
+/// The number's timer fired: it is gone, and the number is looked at.
+pub(super) fn wake(ctx: &mut Ctx<'_, '_>, number: &NumberKey) {
+    let mut row = ctx.get(&NUMBERS, number).unwrap_or_default();
+    row.wake = None;
+    ctx.put(&NUMBERS, number, &row);
+    mark_ready(ctx, number);
+}
+
+/// Has the number looked at in this cycle.
+pub(super) fn mark_ready(ctx: &mut Ctx<'_, '_>, number: &NumberKey) {
+    ctx.put(&READY, number, &Marker);
+}
+
+/// Has every number looked at whose key starts with `prefix`.
+pub(super) fn mark_all_ready(ctx: &mut Ctx<'_, '_>, prefix: &impl sendplane_stage_api::TableKey) {
+    for (number, _) in ctx.scan(&NUMBERS, prefix, usize::MAX) {
+        mark_ready(ctx, &number);
+    }
+}
+
+/// Leaves bulk in Kafka while the store holds as much of it as it may.
+pub(super) fn hold_bulk_if_full(stage: &SendStage, ctx: &mut Ctx<'_, '_>) {
+    let Some(mut inbox) = ctx.get(&INBOX, &()) else { return };
+    let bytes = inbox.bytes[usize::from(lane_rank(Lane::Bulk))];
+    let budget = stage.settings.inbox_bytes_max;
+    let resume = budget / 100 * RESUME_PERCENT;
+    let is_full = bytes >= budget || inbox.is_full && bytes > resume;
+    if is_full != inbox.is_full {
+        inbox.is_full = is_full;
+        ctx.put(&INBOX, &(), &inbox);
+        ctx.count("sendplane_inbox_full_changes_total", if is_full { "full" } else { "resumed" });
+    }
+    if is_full {
+        ctx.hold(InputClass::Bulk);
+    }
+}
+
+fn insert(
+    ctx: &mut Ctx<'_, '_>,
+    message_id: MessageId,
+    number: &NumberKey,
+    lane: Lane,
+    not_before: Timestamp,
+) {
+    ctx.put(&QUEUE, &(number.clone(), lane_rank(lane), not_before, message_id), &Marker);
+    let mut row = ctx.get(&NUMBERS, number).unwrap_or_default();
+    let head = &mut row.heads[usize::from(lane_rank(lane))];
+    if not_before < *head {
+        *head = not_before;
+        ctx.put(&NUMBERS, number, &row);
+    }
+    mark_ready(ctx, number);
+}
+
+/// Keeps account of what waits.
+fn note(ctx: &mut Ctx<'_, '_>, work: &Work, comes: bool) {
+    let mut inbox: Inbox = ctx.get(&INBOX, &()).unwrap_or_default();
+    let rank = usize::from(lane_rank(work.lane));
+    let (messages, bytes) = (&mut inbox.messages[rank], &mut inbox.bytes[rank]);
+    if comes {
+        *messages += 1;
+        *bytes += work.bytes();
+    } else {
+        *messages = messages.saturating_sub(1);
+        *bytes = bytes.saturating_sub(work.bytes());
+    }
+    ctx.put(&INBOX, &(), &inbox);
+}

@@ -1,0 +1,121 @@
+//! The row of a message.
+
+use std::collections::BTreeMap;
+
+use sendplane_domain::id::{KeyedHash, PhoneNumberId, TenantId};
+use sendplane_domain::lane::Lane;
+use sendplane_domain::provider_code::CodeClass;
+use sendplane_domain::time::Timestamp;
+use sendplane_domain::trace::TraceContext;
+use sendplane_stage_api::{TableValue, decode_body};
+use sendplane_wire::record::Dispatch;
+use serde::{Deserialize, Serialize};
+
+use super::{NumberKey, Resource};
+
+/// What a row and its entries take beside the texts of the message, roughly.
+const OVERHEAD_BYTES: usize = 600;
+
+/// A message.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(in crate::send) struct Message {
+    pub tenant: TenantId,
+    pub phone_number_id: PhoneNumberId,
+    pub trace: TraceContext,
+    /// Number of the newest attempt; 0 before the first.
+    pub attempt: u32,
+    /// Hashes of all wamids heard of, by answer or webhook. A second one is a duplicate send.
+    pub wamids: Vec<KeyedHash>,
+    pub state: State,
+}
+
+/// The stored form of a message contains the dispatch record as it is: a change of that record is a
+/// change of this format too, and a test with stored bytes says so.
+impl TableValue for Message {
+    /// 2 knows [`State::Parked`].
+    const VERSION: u16 = 2;
+
+    fn upgrade(_version: u16, bytes: &[u8]) -> Result<Self, String> {
+        decode_body(bytes)
+    }
+}
+
+/// Where a message stands. Append-only: stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(in crate::send) enum State {
+    /// In the queue. Its timer stands at `valid_until`.
+    Waiting { work: Work, not_before: Timestamp },
+    /// The intent of [`Message::attempt`] is committed. Its timer ends the wait for the answer.
+    Submitting { work: Work, granted_at: Timestamp },
+    /// Nobody knows whether [`Message::attempt`] was accepted. Its timer ends the doubt.
+    InDoubt { work: Work, until: Timestamp },
+    /// Nothing more is done, and the content is forgotten. Its timer deletes the row.
+    Settled {
+        end: End,
+        /// A webhook was faster than the answer of the newest attempt.
+        awaits_answer: bool,
+    },
+    /// Out of the queue until `resource` is there again; then it goes back to its place. Its timer
+    /// stands at `valid_until`.
+    Parked { work: Work, not_before: Timestamp, resource: Resource },
+}
+
+/// What a message needs as long as a call may follow.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(in crate::send) struct Work {
+    pub dispatch: Box<Dispatch>,
+    pub lane: Lane,
+    /// Failures by class: only those of a class move its schedule on.
+    pub failures: BTreeMap<CodeClass, u32>,
+}
+
+/// How a message ended here. Append-only: stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::send) enum End {
+    Accepted,
+    Rejected,
+    DeadLettered,
+    Expired,
+    /// The doubt window ended without evidence.
+    Unknown,
+}
+
+impl Message {
+    /// A message nobody has called yet. It stands nowhere before it is put into the queue.
+    pub fn new(work: &Work, trace: &TraceContext) -> Self {
+        Self {
+            tenant: work.dispatch.tenant.clone(),
+            phone_number_id: work.dispatch.phone_number_id.clone(),
+            trace: trace.clone(),
+            attempt: 0,
+            wamids: Vec::new(),
+            state: State::Settled { end: End::Expired, awaits_answer: false },
+        }
+    }
+
+    pub fn number(&self) -> NumberKey {
+        (self.tenant.clone(), self.phone_number_id.clone())
+    }
+
+    /// Remembers a wamid; false if it was known.
+    pub fn hear_of(&mut self, wamid_hash: &KeyedHash) -> bool {
+        let is_new = !self.wamids.contains(wamid_hash);
+        if is_new {
+            self.wamids.push(wamid_hash.clone());
+        }
+        is_new
+    }
+}
+
+impl Work {
+    /// A message that has not failed yet, or is given new retries.
+    pub fn of(dispatch: Box<Dispatch>, lane: Lane) -> Self {
+        Self { dispatch, lane, failures: BTreeMap::new() }
+    }
+
+    /// About how much of the disk budget it takes. The same whenever it is asked.
+    pub fn bytes(&self) -> u64 {
+        let texts: usize = self.dispatch.parameters.iter().map(|one| one.value.len() + 16).sum();
+        (OVERHEAD_BYTES + texts) as u64
+    }
+}

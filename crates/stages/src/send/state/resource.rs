@@ -1,0 +1,44 @@
+//! What a message may wait for beside time and its number's turn.
+
+use sendplane_domain::id::{KeyedHash, PhoneNumberId, TenantId};
+use sendplane_stage_api::TableKey;
+use serde::{Deserialize, Serialize};
+
+/// Messages that lack a resource are taken out of the queue, so that they hold up nobody behind
+/// them. Append-only: stored.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Resource {
+    /// Meta's limit for one user and one number.
+    Pair(TenantId, PhoneNumberId, KeyedHash),
+    /// The end of an operator's pause, by the switch's id.
+    Switch(String),
+}
+
+impl TableKey for Resource {
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Pair(tenant, number, contact) => {
+                out.push(0);
+                tenant.encode(out);
+                number.encode(out);
+                contact.encode(out);
+            }
+            Self::Switch(id) => {
+                out.push(1);
+                id.encode(out);
+            }
+        }
+    }
+
+    fn decode(bytes: &mut &[u8]) -> Option<Self> {
+        match u8::decode(bytes)? {
+            0 => Some(Self::Pair(
+                TenantId::decode(bytes)?,
+                PhoneNumberId::decode(bytes)?,
+                KeyedHash::decode(bytes)?,
+            )),
+            1 => Some(Self::Switch(String::decode(bytes)?)),
+            _ => None,
+        }
+    }
+}
