@@ -17,8 +17,9 @@
 //! | I12 | 200 only after the append; nothing forged in the log | [`webhook`] |
 //!
 //! Not checked yet: I5's re-sends after doubt and I11 at the send stage (no stage builds them), I9's
-//! turns among tenants (slots are not modelled here). Calls of a process that froze between the check of the deadline and the first byte
-//! are exempt from the times of I3 and I8: nothing inside a process could keep them.
+//! turns among tenants (slots are not modelled here). Calls of a process that froze between the check
+//! of the deadline and the first byte are exempt from the times of I3 and I8: nothing inside a
+//! process could keep them.
 
 pub mod call;
 pub mod consent;
