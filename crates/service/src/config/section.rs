@@ -131,25 +131,13 @@ impl<'f> Section<'f> {
     /// A whole number within `range`, or `default`.
     pub fn whole(&mut self, key: &str, default: u64, range: RangeInclusive<u64>) -> u64 {
         let found = self.leaf(key, as_whole);
-        let value = self.settle(key, found, || default);
-        if range.contains(&value) {
-            return value;
-        }
-        let fix = format!("give a whole number from {} to {}", range.start(), range.end());
-        self.problem(key, format!("is {value}"), fix);
-        default
+        self.within(key, found, default, range)
     }
 
     /// A whole number of either sign within `range`, or `default`.
     pub fn signed(&mut self, key: &str, default: i64, range: RangeInclusive<i64>) -> i64 {
         let found = self.leaf(key, as_signed);
-        let value = self.settle(key, found, || default);
-        if range.contains(&value) {
-            return value;
-        }
-        let fix = format!("give a whole number from {} to {}", range.start(), range.end());
-        self.problem(key, format!("is {value}"), fix);
-        default
+        self.within(key, found, default, range)
     }
 
     /// A number from 0 to 1, or `default`.
@@ -283,6 +271,23 @@ impl<'f> Section<'f> {
         let (value, origin) = found.unwrap_or_else(|| (default(), Origin::Default));
         self.note(key, value.shown(), &origin);
         value
+    }
+
+    /// What was found, if it is within `range`, or `default`.
+    fn within<T: Shown + Copy + Display + PartialOrd>(
+        &mut self,
+        key: &str,
+        found: Option<(T, Origin)>,
+        default: T,
+        range: RangeInclusive<T>,
+    ) -> T {
+        let value = self.settle(key, found, || default);
+        if range.contains(&value) {
+            return value;
+        }
+        let fix = format!("give a whole number from {} to {}", range.start(), range.end());
+        self.problem(key, format!("is {value}"), fix);
+        default
     }
 
     fn note(&self, key: &str, shown: toml::Value, origin: &Origin) {

@@ -41,11 +41,6 @@ impl Switches {
             .filter(|switch| switch.expires_at > now && matches(switch, subject))
             .max_by_key(|switch| switch.expires_at)
     }
-
-    /// The switch under `id`, expired or not.
-    pub fn get(&self, id: &str) -> Option<&Switch> {
-        self.0.get(id).map(Arc::as_ref)
-    }
 }
 
 /// Whether all of the switch's scope fits; an absent part fits everything.

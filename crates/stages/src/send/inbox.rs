@@ -6,7 +6,7 @@
 use sendplane_domain::id::MessageId;
 use sendplane_domain::lane::Lane;
 use sendplane_domain::time::Timestamp;
-use sendplane_stage_api::InputClass;
+use sendplane_stage_api::{InputClass, TableKey};
 
 use super::state::{
     INBOX, Inbox, MESSAGES, Marker, Message, NUMBERS, NumberKey, PARKED, QUEUE, QueueKey, READY,
@@ -42,24 +42,23 @@ pub(super) fn take_out(
     message_id: MessageId,
     message: &Message,
 ) -> Option<Work> {
-    let number = message.number();
-    match &message.state {
-        State::Waiting { work, not_before } => {
-            ctx.delete(&QUEUE, &(number, lane_rank(work.lane), *not_before, message_id));
-            note(ctx, work, false);
-            Some(work.clone())
-        }
-        State::Parked { work, not_before, resource } => {
-            let entry = (number, lane_rank(work.lane), *not_before, message_id);
-            ctx.delete(&PARKED, &(resource.clone(), entry));
+    let (work, not_before, resource) = match &message.state {
+        State::Waiting { work, not_before } => (work, not_before, None),
+        State::Parked { work, not_before, resource } => (work, not_before, Some(resource)),
+        State::Submitting { .. } | State::InDoubt { .. } | State::Settled { .. } => return None,
+    };
+    let entry = (message.number(), lane_rank(work.lane), *not_before, message_id);
+    match resource {
+        None => ctx.delete(&QUEUE, &entry),
+        Some(resource) => {
             if let Resource::Pair(..) = resource {
-                pair::left(ctx, &message.number(), &work.dispatch.contact_hash);
+                pair::left(ctx, &entry.0, &work.dispatch.contact_hash);
             }
-            note(ctx, work, false);
-            Some(work.clone())
+            ctx.delete(&PARKED, &(resource.clone(), entry));
         }
-        State::Submitting { .. } | State::InDoubt { .. } | State::Settled { .. } => None,
     }
+    note(ctx, work, false);
+    Some(work.clone())
 }
 
 /// Takes a waiting message out of the queue until `resource` may be there again at `at`.
@@ -130,7 +129,7 @@ pub(super) fn mark_ready(ctx: &mut Ctx<'_, '_>, number: &NumberKey) {
 }
 
 /// Has every number looked at whose key starts with `prefix`.
-pub(super) fn mark_all_ready(ctx: &mut Ctx<'_, '_>, prefix: &impl sendplane_stage_api::TableKey) {
+pub(super) fn mark_all_ready(ctx: &mut Ctx<'_, '_>, prefix: &impl TableKey) {
     for (number, _) in ctx.scan(&NUMBERS, prefix, usize::MAX) {
         mark_ready(ctx, &number);
     }
