@@ -44,6 +44,7 @@ pub fn check(plane: &Plane, records: &mut Records, writer: &Writer, verdicts: &m
     }
     let owner = OWNERS[0];
     let good = Template {
+        ttl_seconds: None,
         tenant: TenantId::new(owner.tenant),
         name: TemplateName::new(TEMPLATE),
         language: "en_US".into(),
@@ -83,12 +84,21 @@ fn rows(records: &Records) -> Vec<Raw> {
     let tenant = OWNERS[0].tenant;
     let template_key = format!("{tenant}/order_confirmed/en_US");
     let hijacker = Tenant {
+        weight: 1,
+        messages_per_day: None,
+        spend_per_day_micros: None,
+        prices: Vec::new(),
+        users_per_day: None,
+        marketing_route: false,
+        product_policy: None,
+        retries: Vec::new(),
         tenant: TenantId::new("hijacker"),
         name: "\u{202e}\0".into(),
         active: false,
         credential: String::new(),
         default_phone_number_id: PhoneNumberId::new(OWNERS[0].number),
         phone_numbers: vec![TenantPhoneNumber {
+            safety_percent: None,
             phone_number_id: PhoneNumberId::new(OWNERS[0].number),
             waba_id: String::new(),
             display_number: String::new(),
@@ -97,6 +107,7 @@ fn rows(records: &Records) -> Vec<Raw> {
         updated_at: Timestamp::from_millis(i64::MIN),
     };
     let other = Template {
+        ttl_seconds: None,
         tenant: TenantId::new("hijacker"),
         name: TemplateName::new("order_confirmed"),
         language: "en_US".into(),

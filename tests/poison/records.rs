@@ -148,6 +148,7 @@ impl Message {
     /// What a caller asks for.
     pub fn request(&self) -> SendRequest {
         SendRequest {
+            order_id: None,
             tenant: self.tenant(),
             idempotency_key: IdempotencyKey::new(&self.key),
             created_at: wall(),
@@ -164,6 +165,7 @@ impl Message {
     /// What ingest makes of it.
     pub fn admitted(&self, lane: Lane) -> AdmittedMessage {
         AdmittedMessage {
+            order_id: None,
             message_id: self.id,
             tenant: self.tenant(),
             idempotency_key: IdempotencyKey::new(&self.key),
@@ -185,6 +187,12 @@ impl Message {
     pub fn dispatch(&self, lane: Lane) -> Dispatch {
         let parameter = |value: &str| TemplateParameter { name: None, value: value.into() };
         Dispatch {
+            decision_seq: 1,
+            idempotency_key: sendplane_domain::id::IdempotencyKey::new("key"),
+            order_id: None,
+            created_at: Timestamp::default(),
+            admitted_at: Timestamp::default(),
+            deadline: Timestamp::default(),
             message_id: self.id,
             tenant: self.tenant(),
             lane,
@@ -206,6 +214,7 @@ impl Message {
     /// What policy says about it.
     pub fn decision(&self, stage: DecidingStage, verdict: Verdict) -> Decision {
         Decision {
+            decision_seq: Some(1),
             message_id: self.id,
             tenant: self.tenant(),
             idempotency_key: IdempotencyKey::new(&self.key),
@@ -231,6 +240,9 @@ impl Message {
     /// What send says about its first call.
     pub fn attempt(&self, event: AttemptEvent, wamid_hash: Option<KeyedHash>) -> Attempt {
         Attempt {
+            decision_seq: 1,
+            doubt_until: None,
+            raw_body: None,
             message_id: self.id,
             tenant: self.tenant(),
             attempt: 1,
@@ -274,6 +286,8 @@ impl Message {
     /// The same as evidence for send.
     pub fn feedback(&self, wamid_hash: KeyedHash) -> Feedback {
         Feedback {
+            path_whole_since: None,
+            waba_id: "waba".into(),
             tenant: self.tenant(),
             message_id: self.id,
             attempt: 1,

@@ -81,6 +81,7 @@ fn requests(args: &SendArgs, now: Timestamp) -> Result<Vec<SendRequest>, Fault> 
     (0..args.count)
         .map(|n| {
             Ok(SendRequest {
+                order_id: None,
                 tenant: tenant.clone(),
                 idempotency_key: IdempotencyKey::new(numbered(n)),
                 created_at: now,

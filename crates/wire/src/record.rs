@@ -6,14 +6,21 @@
 
 mod admitted_message;
 mod attempt;
+mod cancel_answer;
+mod cancel_request;
+mod cancellation;
 mod consent_change;
 mod decision;
 mod dispatch;
 mod feedback;
+mod gateway_status;
+mod notice;
 mod outcome;
 mod receipt;
+mod replan;
 mod rerouted_record;
 mod send_request;
+mod suppression;
 mod switch;
 mod template;
 mod tenant;
@@ -25,17 +32,24 @@ use serde::de::DeserializeOwned;
 
 pub use admitted_message::AdmittedMessage;
 pub use attempt::{Attempt, AttemptEvent, Disposition};
+pub use cancel_answer::{CancelAnswer, CancelResult};
+pub use cancel_request::CancelRequest;
+pub use cancellation::Cancellation;
 pub use consent_change::{ConsentChange, ConsentScope, ConsentState};
 pub use decision::{DecidingStage, Decision, RuleResult, Verdict};
 pub use dispatch::{Dispatch, TemplateParameter};
 pub use feedback::Feedback;
+pub use gateway_status::{GatewayGap, GatewayStatus};
+pub use notice::{Notice, NoticeKind};
 pub use outcome::{MessageState, Outcome};
 pub use receipt::{Receipt, ReceiptStatus};
+pub use replan::Replan;
 pub use rerouted_record::{ReroutedHeader, ReroutedRecord};
 pub use send_request::SendRequest;
+pub use suppression::Suppression;
 pub use switch::Switch;
 pub use template::{ParameterFormat, Template};
-pub use tenant::{Tenant, TenantPhoneNumber};
+pub use tenant::{Tenant, TenantPhoneNumber, TenantPrice, TenantRetries};
 pub use webhook_body::{WebhookBody, WebhookSecret};
 
 /// Namespace of every record; its last part is the major version.

@@ -3,8 +3,9 @@
 //! Deployment registers these; services look the ids up at start and never register.
 
 use crate::record::{
-    AdmittedMessage, Attempt, AvroRecord, ConsentChange, Decision, Dispatch, Feedback, Outcome,
-    Receipt, ReroutedRecord, SendRequest, Switch, Template, Tenant, WebhookBody,
+    AdmittedMessage, Attempt, AvroRecord, CancelAnswer, CancelRequest, Cancellation, ConsentChange,
+    Decision, Dispatch, Feedback, GatewayStatus, Notice, Outcome, Receipt, Replan, ReroutedRecord,
+    SendRequest, Suppression, Switch, Template, Tenant, WebhookBody,
 };
 use crate::topic;
 
@@ -81,9 +82,16 @@ pub const SUBJECTS: &[Subject] = &[
     Subject::of::<Dispatch>(topic::DISPATCH_BULK),
     Subject::of::<Attempt>(topic::ATTEMPTS),
     Subject::of::<Outcome>(topic::OUTCOMES).public(),
+    Subject::of::<Suppression>(topic::SUPPRESSIONS),
+    Subject::of::<Replan>(topic::POLICY_FEEDBACK),
+    Subject::of::<Notice>(topic::NOTICES),
+    Subject::of::<CancelRequest>(topic::CANCELS),
+    Subject::of::<Cancellation>(topic::CANCELLATIONS),
+    Subject::of::<CancelAnswer>(topic::CANCEL_ANSWERS),
     Subject::of::<Tenant>(topic::TENANTS),
     Subject::of::<Template>(topic::TEMPLATES),
     Subject::of::<Switch>(topic::CONTROL),
+    Subject::of::<GatewayStatus>(topic::GATEWAYS),
 ];
 
 #[cfg(test)]

@@ -35,12 +35,26 @@ pub const DISPATCH_BULK: &str = "sendplane.dispatch.bulk.v1";
 pub const ATTEMPTS: &str = "sendplane.attempts.v1";
 /// [`crate::record::Outcome`]; the public product.
 pub const OUTCOMES: &str = "sendplane.outcomes.v1";
+/// [`crate::record::Suppression`].
+pub const SUPPRESSIONS: &str = "sendplane.suppressions.v1";
+/// [`crate::record::Replan`].
+pub const POLICY_FEEDBACK: &str = "sendplane.policy-feedback.v1";
+/// [`crate::record::Notice`].
+pub const NOTICES: &str = "sendplane.notices.v1";
+/// [`crate::record::CancelRequest`].
+pub const CANCELS: &str = "sendplane.cancels.v1";
+/// [`crate::record::Cancellation`].
+pub const CANCELLATIONS: &str = "sendplane.cancellations.v1";
+/// [`crate::record::CancelAnswer`].
+pub const CANCEL_ANSWERS: &str = "sendplane.cancel-answers.v1";
 /// [`crate::record::Tenant`].
 pub const TENANTS: &str = "sendplane.tenants.v1";
 /// [`crate::record::Template`].
 pub const TEMPLATES: &str = "sendplane.templates.v1";
 /// [`crate::record::Switch`].
 pub const CONTROL: &str = "sendplane.control.v1";
+/// [`crate::record::GatewayStatus`].
+pub const GATEWAYS: &str = "sendplane.gateways.v1";
 
 /// State of ingest.
 pub const CHANGELOG_INGEST: &str = "sendplane.ingest.changelog";
@@ -258,9 +272,16 @@ pub const TOPICS: &[TopicSpec] = &[
     TopicSpec::work(DISPATCH_BULK),
     TopicSpec::work(ATTEMPTS),
     TopicSpec { retention: Some(LONG_RETENTION), ..TopicSpec::work(OUTCOMES) },
+    TopicSpec::work(SUPPRESSIONS),
+    TopicSpec::work(POLICY_FEEDBACK),
+    TopicSpec::work(NOTICES),
+    TopicSpec::work(CANCELS),
+    TopicSpec::work(CANCELLATIONS),
+    TopicSpec::work(CANCEL_ANSWERS),
     TopicSpec::global(TENANTS),
     TopicSpec::global(TEMPLATES),
     TopicSpec::global(CONTROL),
+    TopicSpec::global(GATEWAYS),
     TopicSpec::changelog(CHANGELOG_INGEST),
     TopicSpec::changelog(CHANGELOG_POLICY),
     TopicSpec::changelog(CHANGELOG_SEND),

@@ -143,12 +143,21 @@ fn tenant(row: TenantRow, now: Timestamp) -> Tenant {
     let first = row.phone_numbers.first().map(|number| number.phone_number_id.clone());
     let default = row.default_phone_number_id.or(first).unwrap_or_default();
     let numbers = row.phone_numbers.into_iter().map(|number| TenantPhoneNumber {
+        safety_percent: None,
         phone_number_id: PhoneNumberId::new(number.phone_number_id),
         waba_id: number.waba_id,
         display_number: number.display_number,
         messages_per_second: number.messages_per_second,
     });
     Tenant {
+        weight: 1,
+        messages_per_day: None,
+        spend_per_day_micros: None,
+        prices: Vec::new(),
+        users_per_day: None,
+        marketing_route: false,
+        product_policy: None,
+        retries: Vec::new(),
         tenant: TenantId::new(row.tenant),
         name: row.name,
         active: row.active,
@@ -206,6 +215,7 @@ fn template(row: TemplateRow, now: Timestamp) -> Template {
         Variables::Named(names) => (ParameterFormat::Named, names),
     };
     Template {
+        ttl_seconds: None,
         tenant: TenantId::new(row.tenant),
         name: TemplateName::new(row.name),
         language: row.language,

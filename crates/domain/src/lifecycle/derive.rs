@@ -118,6 +118,7 @@ impl MessageFacts {
                     Disposition::Reject => MessageState::Rejected,
                 },
                 AttemptEvent::Expired => MessageState::Expired,
+                AttemptEvent::Cancelled => MessageState::Cancelled,
                 AttemptEvent::InDoubt { .. } => MessageState::InDoubt,
                 AttemptEvent::GaveUp => MessageState::OutcomeUnknown,
                 AttemptEvent::Held { .. } => MessageState::Held,
@@ -204,6 +205,7 @@ impl MessageFacts {
             AttemptEvent::Submitting
             | AttemptEvent::NotSent { .. }
             | AttemptEvent::Expired
+            | AttemptEvent::Cancelled
             | AttemptEvent::InDoubt { .. }
             | AttemptEvent::GaveUp
             | AttemptEvent::Refused { .. }

@@ -193,13 +193,15 @@ pub enum AttemptEvent {
         /// Keyed hash of the wamid.
         wamid_hash: KeyedHash,
     },
+    /// Withdrawn before the call; also for a message that was never attempted.
+    Cancelled,
 }
 
 impl AttemptEvent {
     /// Which of two events of one attempt is the truth: the greater.
     ///
     /// - an intent says least, everything else followed it;
-    /// - not sent and expired are our own view from before the call. They lose to doubt: if one
+    /// - not sent, expired and cancelled are our own view from before the call. They lose to doubt: if one
     ///   owner says the call never started and another that it may have, it may have;
     /// - giving up comes after doubt and tells nothing new about the provider, so that every
     ///   answer, however late, corrects it;
@@ -211,11 +213,12 @@ impl AttemptEvent {
             AttemptEvent::Submitting => 0,
             AttemptEvent::NotSent { .. } => 1,
             AttemptEvent::Expired => 2,
-            AttemptEvent::InDoubt { .. } => 3,
-            AttemptEvent::GaveUp => 4,
-            AttemptEvent::Refused { .. } => 5,
-            AttemptEvent::Held { .. } => 6,
-            AttemptEvent::Accepted { .. } => 7,
+            AttemptEvent::Cancelled => 3,
+            AttemptEvent::InDoubt { .. } => 4,
+            AttemptEvent::GaveUp => 5,
+            AttemptEvent::Refused { .. } => 6,
+            AttemptEvent::Held { .. } => 7,
+            AttemptEvent::Accepted { .. } => 8,
         }
     }
 
@@ -225,6 +228,7 @@ impl AttemptEvent {
             AttemptEvent::Submitting | AttemptEvent::InDoubt { .. } | AttemptEvent::GaveUp => true,
             AttemptEvent::NotSent { .. }
             | AttemptEvent::Expired
+            | AttemptEvent::Cancelled
             | AttemptEvent::Refused { .. }
             | AttemptEvent::Held { .. }
             | AttemptEvent::Accepted { .. } => false,
@@ -240,6 +244,7 @@ impl AttemptEvent {
             AttemptEvent::Submitting
             | AttemptEvent::NotSent { .. }
             | AttemptEvent::Expired
+            | AttemptEvent::Cancelled
             | AttemptEvent::InDoubt { .. }
             | AttemptEvent::GaveUp
             | AttemptEvent::Refused { .. } => None,

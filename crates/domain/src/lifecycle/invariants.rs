@@ -153,9 +153,10 @@ pub fn resend_has_cause(facts: &MessageFacts) -> Result<(), Violation> {
             .values()
             .any(|message| message.attempt == Some(*number) && message.failed.is_some());
         let has_cause = match &attempt.event {
-            AttemptEvent::NotSent { .. } | AttemptEvent::Expired | AttemptEvent::Refused { .. } => {
-                true
-            }
+            AttemptEvent::NotSent { .. }
+            | AttemptEvent::Expired
+            | AttemptEvent::Cancelled
+            | AttemptEvent::Refused { .. } => true,
             AttemptEvent::InDoubt { .. } | AttemptEvent::GaveUp => {
                 let is_allowed = has_failed || doubts_left > 0;
                 doubts_left -= i32::from(!has_failed);

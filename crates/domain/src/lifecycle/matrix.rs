@@ -79,6 +79,7 @@ fn column(evidence: &Evidence) -> &'static str {
             AttemptEvent::InDoubt { .. } => "id",
             AttemptEvent::GaveUp => "gu",
             AttemptEvent::Expired => "ex",
+            AttemptEvent::Cancelled => "as expired",
         },
         Evidence::Status { status, .. } => match status {
             Status::Sent => "se",

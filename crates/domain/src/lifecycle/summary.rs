@@ -146,6 +146,7 @@ fn explain_attempt(summary: &mut Summary<'_>, number: u32, attempt: &AttemptFact
     summary.reason = match &attempt.event {
         AttemptEvent::NotSent { .. } => Some("not_sent"),
         AttemptEvent::Expired => Some("deadline_passed"),
+        AttemptEvent::Cancelled => Some("cancelled"),
         AttemptEvent::InDoubt { .. } => Some("answer_lost"),
         AttemptEvent::GaveUp => Some("no_evidence_in_time"),
         AttemptEvent::Refused { code, class, .. } => {
@@ -187,6 +188,7 @@ fn waits(state: MessageState, ground: Ground<'_>) -> Waits {
                 }
             }
             AttemptEvent::Expired
+            | AttemptEvent::Cancelled
             | AttemptEvent::GaveUp
             | AttemptEvent::Held { .. }
             | AttemptEvent::Accepted { .. } => Waits::On(Holder::Provider),

@@ -25,6 +25,12 @@ const ACCEPTED: &str = r#"{"messages":[{"id":"wamid.X"}]}"#;
 
 fn dispatch() -> Dispatch {
     Dispatch {
+        decision_seq: 1,
+        idempotency_key: sendplane_domain::id::IdempotencyKey::new("key"),
+        order_id: None,
+        created_at: Timestamp::default(),
+        admitted_at: Timestamp::default(),
+        deadline: Timestamp::default(),
         message_id: MessageId::from_bytes([7; 16]),
         tenant: TenantId::new("acme"),
         lane: Lane::Transactional,

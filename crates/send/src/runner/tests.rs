@@ -24,6 +24,12 @@ fn effect(lane: Lane) -> CallProvider {
     let phone_number_id = PhoneNumberId::new("1065");
     let message_id = MessageId::from_bytes([7; 16]);
     let content = Box::new(Dispatch {
+        decision_seq: 1,
+        idempotency_key: sendplane_domain::id::IdempotencyKey::new("key"),
+        order_id: None,
+        created_at: Timestamp::default(),
+        admitted_at: Timestamp::default(),
+        deadline: Timestamp::default(),
         message_id,
         tenant: tenant.clone(),
         lane,

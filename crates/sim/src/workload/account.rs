@@ -52,12 +52,21 @@ fn tenants(shape: &Shape) -> Vec<String> {
 fn row(shape: &Shape, tenant: &str, active: bool) -> Tenant {
     let phone_number_id = number_id(tenant);
     Tenant {
+        weight: 1,
+        messages_per_day: None,
+        spend_per_day_micros: None,
+        prices: Vec::new(),
+        users_per_day: None,
+        marketing_route: false,
+        product_policy: None,
+        retries: Vec::new(),
         tenant: TenantId::new(tenant),
         name: tenant.to_owned(),
         active,
         credential: "default".into(),
         default_phone_number_id: phone_number_id.clone(),
         phone_numbers: vec![TenantPhoneNumber {
+            safety_percent: None,
             phone_number_id,
             waba_id: format!("{tenant}-waba"),
             display_number: "+15550001111".into(),
@@ -69,6 +78,7 @@ fn row(shape: &Shape, tenant: &str, active: bool) -> Tenant {
 
 fn template(tenant: &str, name: &str, category: &str, variables: usize) -> Template {
     Template {
+        ttl_seconds: None,
         tenant: TenantId::new(tenant),
         name: TemplateName::new(name),
         language: "en".into(),

@@ -62,6 +62,7 @@ fn fresh(rng: &mut Rng, shape: &Shape, at: Micros, number: usize) -> SendRequest
         rng.between(seconds(60), seconds(600))
     };
     SendRequest {
+        order_id: None,
         tenant: TenantId::new(tenant),
         idempotency_key: IdempotencyKey::new(format!("key-{number}")),
         created_at: true_wall(at),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use sendplane_domain::id::{PhoneNumberId, TemplateName, TenantId};
 use sendplane_stage_api::{DeadLetter, Globals, RawRecord, Undecoded};
 use sendplane_wire::codec::Decoder;
-use sendplane_wire::record::{Switch, Template, Tenant, TenantPhoneNumber};
+use sendplane_wire::record::{GatewayStatus, Switch, Template, Tenant, TenantPhoneNumber};
 use sendplane_wire::topic;
 
 use crate::schemas::{Schemas, undecoded, unexpected_topic};
@@ -57,6 +57,7 @@ pub struct Directory {
     owners: BTreeMap<PhoneNumberId, TenantId>,
     templates: BTreeMap<TemplateKey, Arc<Template>>,
     switches: Switches,
+    gateways: BTreeMap<String, Arc<GatewayStatus>>,
 }
 
 /// A change of one row; `None` removes it.
@@ -68,6 +69,8 @@ pub enum Change {
     Template(TemplateKey, Option<Template>),
     /// A pause switch, by its id.
     Switch(String, Option<Switch>),
+    /// How well a webhook gateway served, by its instance.
+    Gateway(String, Option<GatewayStatus>),
 }
 
 impl Directory {
@@ -96,13 +99,18 @@ impl Directory {
     pub fn switches(&self) -> &Switches {
         &self.switches
     }
+
+    /// How well each webhook gateway served.
+    pub fn gateways(&self) -> impl Iterator<Item = &GatewayStatus> {
+        self.gateways.values().map(Arc::as_ref)
+    }
 }
 
 impl Globals for Directory {
     type Change = Change;
 
     fn topics() -> &'static [&'static str] {
-        &[topic::TENANTS, topic::TEMPLATES, topic::CONTROL]
+        &[topic::TENANTS, topic::TEMPLATES, topic::CONTROL, topic::GATEWAYS]
     }
 
     fn apply(&mut self, change: &Change) {
@@ -128,6 +136,12 @@ impl Globals for Directory {
                 self.templates.remove(key);
             }
             Change::Switch(id, row) => self.switches.set(id, row.clone()),
+            Change::Gateway(instance, Some(row)) => {
+                self.gateways.insert(instance.clone(), Arc::new(row.clone()));
+            }
+            Change::Gateway(instance, None) => {
+                self.gateways.remove(instance);
+            }
         }
     }
 }
@@ -137,6 +151,7 @@ pub struct DirectoryCodec {
     tenants: Decoder<Tenant>,
     templates: Decoder<Template>,
     switches: Decoder<Switch>,
+    gateways: Decoder<GatewayStatus>,
 }
 
 impl DirectoryCodec {
@@ -146,6 +161,7 @@ impl DirectoryCodec {
             tenants: schemas.decoder(topic::TENANTS),
             templates: schemas.decoder(topic::TEMPLATES),
             switches: schemas.decoder(topic::CONTROL),
+            gateways: schemas.decoder(topic::GATEWAYS),
         }
     }
 
@@ -195,6 +211,14 @@ impl DirectoryCodec {
                     .map_err(undecoded)?;
                 Ok(Change::Switch(key.to_owned(), row))
             }
+            topic::GATEWAYS => {
+                let row = raw
+                    .value
+                    .map(|value| self.gateways.decode(Some(value)))
+                    .transpose()
+                    .map_err(undecoded)?;
+                Ok(Change::Gateway(key.to_owned(), row))
+            }
             other => Err(unexpected_topic(other)),
         }
     }
@@ -229,8 +253,17 @@ pub mod sample {
                 waba_id: format!("{tenant}-waba"),
                 display_number: "+15550001111".into(),
                 messages_per_second: 80,
+                safety_percent: None,
             }],
             updated_at: Timestamp::from_millis(0),
+            weight: 1,
+            messages_per_day: None,
+            spend_per_day_micros: None,
+            prices: Vec::new(),
+            users_per_day: None,
+            marketing_route: false,
+            product_policy: None,
+            retries: Vec::new(),
         }
     }
 
@@ -246,6 +279,7 @@ pub mod sample {
             parameter_format: ParameterFormat::Positional,
             body_variables: (1..=variables).map(|n| n.to_string()).collect(),
             updated_at: Timestamp::from_millis(0),
+            ttl_seconds: None,
         }
     }
 

@@ -5,7 +5,8 @@ use sendplane_domain::lane::Lane;
 use sendplane_stage_api::{Codec, DeadLetter, Encoded, Header, RawRecord, Undecoded};
 use sendplane_wire::codec::{Decoder, Encoder};
 use sendplane_wire::record::{
-    AdmittedMessage, Decision, Feedback, Receipt, ReroutedRecord, SendRequest, WebhookBody,
+    AdmittedMessage, CancelAnswer, CancelRequest, Cancellation, Decision, Feedback, Notice,
+    Receipt, ReroutedRecord, SendRequest, WebhookBody,
 };
 use sendplane_wire::topic;
 
@@ -20,12 +21,16 @@ pub struct IngestCodec {
     requests_bulk: Decoder<SendRequest>,
     webhooks: Decoder<WebhookBody>,
     rerouted: Decoder<ReroutedRecord>,
+    cancels: Decoder<CancelRequest>,
     admitted_transactional: Encoder<AdmittedMessage>,
     admitted_bulk: Encoder<AdmittedMessage>,
     decisions: Encoder<Decision>,
     receipts: Encoder<Receipt>,
     feedback: Encoder<Feedback>,
     rerouted_out: Encoder<ReroutedRecord>,
+    notices: Encoder<Notice>,
+    cancellations: Encoder<Cancellation>,
+    cancel_answers: Encoder<CancelAnswer>,
 }
 
 impl IngestCodec {
@@ -37,12 +42,16 @@ impl IngestCodec {
             requests_bulk: schemas.decoder(topic::REQUESTS_BULK),
             webhooks: schemas.decoder(topic::WEBHOOKS),
             rerouted: schemas.decoder(topic::REROUTED),
+            cancels: schemas.decoder(topic::CANCELS),
             admitted_transactional: schemas.encoder(topic::ADMITTED_TRANSACTIONAL),
             admitted_bulk: schemas.encoder(topic::ADMITTED_BULK),
             decisions: schemas.encoder(topic::DECISIONS),
             receipts: schemas.encoder(topic::RECEIPTS),
             feedback: schemas.encoder(topic::FEEDBACK),
             rerouted_out: schemas.encoder(topic::REROUTED),
+            notices: schemas.encoder(topic::NOTICES),
+            cancellations: schemas.encoder(topic::CANCELLATIONS),
+            cancel_answers: schemas.encoder(topic::CANCEL_ANSWERS),
         }
     }
 
@@ -101,6 +110,11 @@ impl Codec<Ingest> for IngestCodec {
                 Ok(Record::Webhook(Webhook::new(body)))
             }
             topic::REROUTED => self.forwarded(raw.value),
+            topic::CANCELS => {
+                let request = self.cancels.decode(raw.value).map_err(undecoded)?;
+                let key = raw.key.map(<[u8]>::to_vec);
+                Ok(Record::Cancel { key, request: Box::new(request) })
+            }
             other => self
                 .request(other, raw.key, raw.value, raw.headers)
                 .unwrap_or_else(|| Err(unexpected_topic(other)))
@@ -124,6 +138,15 @@ impl Codec<Ingest> for IngestCodec {
             Output::Decision(record) => encoded(&self.decisions, record.tenant.as_str(), record),
             Output::Receipt(record) => encoded(&self.receipts, record.tenant.as_str(), record),
             Output::Feedback(record) => encoded(&self.feedback, record.tenant.as_str(), record),
+            Output::Notice(record) => {
+                encoded(&self.notices, record.tenant.as_str(), record.as_ref())
+            }
+            Output::Cancellation(record) => {
+                encoded(&self.cancellations, record.tenant.as_str(), record)
+            }
+            Output::CancelAnswer(record) => {
+                encoded(&self.cancel_answers, record.tenant.as_str(), record)
+            }
             Output::Rerouted(record) => encoded(&self.rerouted_out, record.tenant.as_str(), record),
         }
     }

@@ -95,6 +95,7 @@ pub(super) fn content_hash(request: &SendRequest) -> [u8; 32] {
         campaign,
         deadline,
         phone_number_id,
+        order_id,
     } = request;
     let mut hasher = Sha256::new();
     // Lengths keep neighbouring fields apart, as do the marks of absent ones.
@@ -118,6 +119,10 @@ pub(super) fn content_hash(request: &SendRequest) -> [u8; 32] {
     {
         text(if option.is_some() { "some" } else { "none" });
         text(option.unwrap_or_default());
+    }
+    // Absent, it leaves no mark: keys taken before the field existed stay comparable.
+    if let Some(order_id) = order_id {
+        text(order_id);
     }
     hasher.finalize().into()
 }

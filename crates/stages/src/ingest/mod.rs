@@ -16,6 +16,7 @@
 //! A message's identity is the position its producer wrote it to: neither re-routing a record nor
 //! replaying it from the dead letters changes the message id, and reading it twice admits it once.
 
+mod cancel;
 mod codec;
 mod idempotency;
 mod request;
@@ -31,7 +32,8 @@ use sendplane_domain::time::Timestamp;
 use sendplane_domain::trace::TraceContext;
 use sendplane_stage_api::{Context, Header, Input, InputClass, InputTopic, RecordMeta, Stage};
 use sendplane_wire::record::{
-    AdmittedMessage, Decision, Feedback, Receipt, ReroutedRecord, SendRequest,
+    AdmittedMessage, CancelAnswer, CancelRequest, Cancellation, Decision, Feedback, Notice,
+    Receipt, ReroutedRecord, SendRequest,
 };
 use sendplane_wire::topic;
 use serde::{Deserialize, Serialize};
@@ -49,6 +51,9 @@ pub const REQUEST_BYTES_MAX: usize = 512 * 1024;
 /// Largest key, value and headers of a request together that can be re-routed, in bytes: they have
 /// to fit one record of the broker's usual limit, with room for framing and the trace.
 pub const REROUTED_BYTES_MAX: usize = 1024 * 1024 - 16 * 1024;
+
+/// Largest cancel, in bytes.
+pub const CANCEL_BYTES_MAX: usize = 64 * 1024;
 
 /// Longest field of a trace that is passed on, in bytes. W3C asks for at least 512 of tracestate.
 pub const TRACE_FIELD_BYTES_MAX: usize = 1024;
@@ -71,6 +76,11 @@ const INPUTS: &[InputTopic] = &[
         topic: topic::REROUTED,
         class: InputClass::Transactional,
         value_bytes_max: 1024 * 1024,
+    },
+    InputTopic {
+        topic: topic::CANCELS,
+        class: InputClass::Transactional,
+        value_bytes_max: CANCEL_BYTES_MAX,
     },
     InputTopic {
         topic: topic::REQUESTS_BULK,
@@ -99,6 +109,13 @@ pub enum Record {
     Request(Incoming),
     /// The body of a webhook.
     Webhook(Webhook),
+    /// A request to withdraw a message, with its key.
+    Cancel {
+        /// Key, byte for byte.
+        key: Option<Vec<u8>>,
+        /// What is asked.
+        request: Box<CancelRequest>,
+    },
     /// A request that another task found on the wrong partition.
     Rerouted {
         /// Where its producer had put it.
@@ -138,6 +155,12 @@ pub enum Output {
     Feedback(Feedback),
     /// Belongs to another task.
     Rerouted(ReroutedRecord),
+    /// What a webhook said about an account, a number or a template.
+    Notice(Box<Notice>),
+    /// A cancel for the send stage.
+    Cancellation(Cancellation),
+    /// A cancel that names no message.
+    CancelAnswer(CancelAnswer),
 }
 
 /// A stored timer.
@@ -178,6 +201,7 @@ impl Stage for Ingest {
                 request::misses_global(incoming, directory)
             }
             Record::Webhook(webhook) => webhook.misses_global(directory),
+            Record::Cancel { .. } => false,
         }
     }
 
@@ -191,7 +215,12 @@ impl Stage for Ingest {
             Input::Timer(Timer::BodyExpires(digest)) => webhook::expire(digest, ctx),
             Input::Effect(never) => match never {},
             // A changed row concerns later requests only.
-            Input::Control(Change::Tenant(..) | Change::Template(..) | Change::Switch(..)) => {}
+            Input::Control(
+                Change::Tenant(..)
+                | Change::Template(..)
+                | Change::Switch(..)
+                | Change::Gateway(..),
+            ) => {}
         }
     }
 }
@@ -209,6 +238,7 @@ impl Ingest {
                 request::apply(&self.settings, incoming, arrival, ctx);
             }
             Record::Webhook(webhook) => webhook::apply(&self.settings, webhook, ctx),
+            Record::Cancel { key, request } => cancel::apply(key.as_deref(), *request, ctx),
         }
     }
 }

@@ -217,6 +217,7 @@ fn admitted(
         created_at: request.created_at,
         admitted_at: now,
         deadline: accepted.deadline,
+        order_id: request.order_id,
     }
 }
 
@@ -256,5 +257,6 @@ fn refused(
         phone_number_id: None,
         next_at: None,
         decided_at: now,
+        decision_seq: None,
     }
 }

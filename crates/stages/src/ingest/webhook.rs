@@ -222,6 +222,8 @@ fn take_status(
             error_code: error.code,
             occurred_at,
             received_at,
+            waba_id: status.waba_id.clone(),
+            path_whole_since: None,
         }));
     }
     let pricing = status.pricing.unwrap_or_default();

@@ -3,7 +3,9 @@
 use sendplane_domain::lane::Lane;
 use sendplane_stage_api::{Codec, DeadLetter, Encoded, RawRecord, Undecoded};
 use sendplane_wire::codec::{Decoder, Encoder};
-use sendplane_wire::record::{AdmittedMessage, ConsentChange, Decision, Dispatch};
+use sendplane_wire::record::{
+    AdmittedMessage, ConsentChange, Decision, Dispatch, Replan, Suppression,
+};
 use sendplane_wire::topic;
 
 use super::consent::CONSENT_INVALID;
@@ -16,10 +18,12 @@ pub struct PolicyCodec {
     admitted_transactional: Decoder<AdmittedMessage>,
     admitted_bulk: Decoder<AdmittedMessage>,
     consent: Decoder<ConsentChange>,
+    replans: Decoder<Replan>,
     directory: DirectoryCodec,
     dispatch_transactional: Encoder<Dispatch>,
     dispatch_bulk: Encoder<Dispatch>,
     decisions: Encoder<Decision>,
+    suppressions: Encoder<Suppression>,
 }
 
 impl PolicyCodec {
@@ -29,10 +33,12 @@ impl PolicyCodec {
             admitted_transactional: schemas.decoder(topic::ADMITTED_TRANSACTIONAL),
             admitted_bulk: schemas.decoder(topic::ADMITTED_BULK),
             consent: schemas.decoder(topic::CONSENT),
+            replans: schemas.decoder(topic::POLICY_FEEDBACK),
             directory: DirectoryCodec::new(schemas),
             dispatch_transactional: schemas.encoder(topic::DISPATCH_TRANSACTIONAL),
             dispatch_bulk: schemas.encoder(topic::DISPATCH_BULK),
             decisions: schemas.encoder(topic::DECISIONS),
+            suppressions: schemas.encoder(topic::SUPPRESSIONS),
         }
     }
 }
@@ -53,6 +59,10 @@ impl Codec<Policy> for PolicyCodec {
                 check_key(raw.key, &change)?;
                 Ok(Record::Consent(Box::new(change)))
             }
+            topic::POLICY_FEEDBACK => {
+                let replan = self.replans.decode(raw.value).map_err(undecoded)?;
+                Ok(Record::Replan(Box::new(replan)))
+            }
             other => Err(unexpected_topic(other)),
         }
     }
@@ -72,6 +82,9 @@ impl Codec<Policy> for PolicyCodec {
             }
             Output::Decision(decision) => {
                 encoded(&self.decisions, decision.tenant.as_str(), decision.as_ref())
+            }
+            Output::Suppression(row) => {
+                encoded(&self.suppressions, row.tenant.as_str(), row.as_ref())
             }
         }
     }

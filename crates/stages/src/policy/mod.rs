@@ -22,6 +22,7 @@
 mod codec;
 pub mod consent;
 mod judge;
+mod replan;
 mod replay;
 mod rules;
 #[cfg(test)]
@@ -29,7 +30,9 @@ mod tests;
 
 use sendplane_domain::id::MessageId;
 use sendplane_stage_api::{Context, Input, InputClass, InputTopic, RecordMeta, Stage};
-use sendplane_wire::record::{AdmittedMessage, ConsentChange, DecidingStage, Decision, Dispatch};
+use sendplane_wire::record::{
+    AdmittedMessage, ConsentChange, DecidingStage, Decision, Dispatch, Replan, Suppression,
+};
 use sendplane_wire::topic;
 
 pub use codec::PolicyCodec;
@@ -46,6 +49,11 @@ const INPUTS: &[InputTopic] = &[
     InputTopic {
         topic: topic::CONSENT,
         class: InputClass::Feedback,
+        value_bytes_max: VALUE_BYTES_MAX,
+    },
+    InputTopic {
+        topic: topic::POLICY_FEEDBACK,
+        class: InputClass::Transactional,
         value_bytes_max: VALUE_BYTES_MAX,
     },
     InputTopic {
@@ -71,6 +79,8 @@ pub enum Record {
     Admitted(Box<AdmittedMessage>),
     /// A person gave or withdrew consent.
     Consent(Box<ConsentChange>),
+    /// A message that send gave back.
+    Replan(Box<Replan>),
 }
 
 /// An output of the policy stage.
@@ -80,6 +90,8 @@ pub enum Output {
     Dispatch(Box<Dispatch>),
     /// The verdict, whatever it is.
     Decision(Box<Decision>),
+    /// A contact's consent, for what is released already.
+    Suppression(Box<Suppression>),
 }
 
 /// A stored timer: policy defers no message yet. Append-only.
@@ -115,7 +127,7 @@ impl Stage for Policy {
                 globals.tenant(&message.tenant).is_none()
                     || globals.template(&template_key(message)).is_none()
             }
-            Record::Consent(_) => false,
+            Record::Consent(_) | Record::Replan(_) => false,
         }
     }
 
@@ -138,6 +150,7 @@ fn apply_record(record: Record, meta: &RecordMeta, ctx: &mut Context<'_, '_, Pol
             }
         }
         Record::Consent(change) => consent::apply(&change, meta, ctx),
+        Record::Replan(replan) => replan::apply(*replan, ctx),
     }
 }
 
@@ -172,6 +185,12 @@ fn release_or_not(message: &AdmittedMessage, ctx: &mut Context<'_, '_, Policy>) 
             consent_seq: i64::try_from(consent.consent_seq).unwrap_or(i64::MAX),
             valid_until: message.deadline,
             dispatched_at: now,
+            decision_seq: 1,
+            idempotency_key: message.idempotency_key.clone(),
+            order_id: message.order_id.clone(),
+            created_at: message.created_at,
+            admitted_at: message.admitted_at,
+            deadline: message.deadline,
         })));
     }
     ctx.emit(Output::Decision(Box::new(decision)));
@@ -202,6 +221,7 @@ fn decision(
         phone_number_id: judgement.phone_number_id.clone(),
         next_at: None,
         decided_at: ctx.now(),
+        decision_seq: Some(1),
     }
 }
 

@@ -26,6 +26,7 @@ pub(super) const RECIPIENT: &str = "+4915112345678";
 /// A utility message of two positional variables that every rule passes.
 pub(super) fn message() -> AdmittedMessage {
     AdmittedMessage {
+        order_id: None,
         message_id: MessageId::from_bytes([7; 16]),
         tenant: TenantId::new("acme"),
         idempotency_key: IdempotencyKey::new("order-17"),
@@ -82,6 +83,7 @@ pub(super) fn outcome(produced: Produced<Policy>) -> (Option<Dispatch>, Decision
         match output {
             Output::Dispatch(one) => assert_eq!(dispatch.replace(*one), None, "one dispatch"),
             Output::Decision(one) => decisions.push(*one),
+            Output::Suppression(one) => panic!("no consent changed: {one:?}"),
         }
     }
     assert_eq!(decisions.len(), 1, "every message has one decision: {decisions:?}");

@@ -4,7 +4,10 @@ use sendplane_domain::lane::Lane;
 use sendplane_stage_api::replay::header;
 use sendplane_stage_api::{Codec, Encoded, RawRecord, Undecoded};
 use sendplane_wire::codec::{Decoder, Encoder};
-use sendplane_wire::record::{Attempt, Dispatch, Feedback};
+use sendplane_wire::record::{
+    Attempt, CancelAnswer, Cancellation, ConsentChange, Dispatch, Feedback, Notice, Replan,
+    Suppression,
+};
 use sendplane_wire::topic;
 
 use super::{Output, SendStage};
@@ -18,6 +21,12 @@ pub enum Record {
     Dispatch(Box<Dispatch>),
     /// A webhook spoke about an attempt.
     Feedback(Feedback),
+    /// A contact's consent changed.
+    Suppression(Suppression),
+    /// A webhook spoke about an account, a number or a template.
+    Notice(Box<Notice>),
+    /// Somebody withdraws a message.
+    Cancellation(Box<Cancellation>),
 }
 
 /// The codec of [`SendStage`].
@@ -25,7 +34,13 @@ pub struct SendCodec {
     transactional: Decoder<Dispatch>,
     bulk: Decoder<Dispatch>,
     feedback: Decoder<Feedback>,
+    suppressions: Decoder<Suppression>,
+    notices: Decoder<Notice>,
+    cancellations: Decoder<Cancellation>,
     attempts: Encoder<Attempt>,
+    replans: Encoder<Replan>,
+    consent: Encoder<ConsentChange>,
+    cancel_answers: Encoder<CancelAnswer>,
     dead_transactional: Encoder<Dispatch>,
     dead_bulk: Encoder<Dispatch>,
     directory: DirectoryCodec,
@@ -38,7 +53,13 @@ impl SendCodec {
             transactional: schemas.decoder(topic::DISPATCH_TRANSACTIONAL),
             bulk: schemas.decoder(topic::DISPATCH_BULK),
             feedback: schemas.decoder(topic::FEEDBACK),
+            suppressions: schemas.decoder(topic::SUPPRESSIONS),
+            notices: schemas.decoder(topic::NOTICES),
+            cancellations: schemas.decoder(topic::CANCELLATIONS),
             attempts: schemas.encoder(topic::ATTEMPTS),
+            replans: schemas.encoder(topic::POLICY_FEEDBACK),
+            consent: schemas.encoder(topic::CONSENT),
+            cancel_answers: schemas.encoder(topic::CANCEL_ANSWERS),
             dead_transactional: schemas.encoder(topic::DISPATCH_TRANSACTIONAL),
             dead_bulk: schemas.encoder(topic::DISPATCH_BULK),
             directory: DirectoryCodec::new(schemas),
@@ -55,6 +76,14 @@ impl Codec<SendStage> for SendCodec {
             topic::DISPATCH_TRANSACTIONAL => dispatch(&self.transactional),
             topic::DISPATCH_BULK => dispatch(&self.bulk),
             topic::FEEDBACK => self.feedback.decode(raw.value).map(Record::Feedback),
+            topic::SUPPRESSIONS => self.suppressions.decode(raw.value).map(Record::Suppression),
+            topic::NOTICES => {
+                self.notices.decode(raw.value).map(|record| Record::Notice(Box::new(record)))
+            }
+            topic::CANCELLATIONS => self
+                .cancellations
+                .decode(raw.value)
+                .map(|record| Record::Cancellation(Box::new(record))),
             other => return Err(unexpected_topic(other)),
         }
         .map_err(undecoded)
@@ -68,6 +97,11 @@ impl Codec<SendStage> for SendCodec {
         match output {
             Output::Attempt(attempt) => {
                 encoded(&self.attempts, attempt.tenant.as_str(), &**attempt)
+            }
+            Output::Replan(replan) => encoded(&self.replans, replan.tenant.as_str(), &**replan),
+            Output::OptOut(change) => encoded(&self.consent, change.tenant.as_str(), &**change),
+            Output::CancelAnswer(answer) => {
+                encoded(&self.cancel_answers, answer.tenant.as_str(), &**answer)
             }
             Output::DeadLetter { dispatch, attempts, why } => {
                 self.dead_letter(dispatch, *attempts, why)

@@ -25,6 +25,7 @@ pub(super) fn commit(
     };
     let now = ctx.now();
     message.attempt = message.attempt.saturating_add(1);
+    message.granted_at = now;
     let attempt = message.attempt;
     ctx.emit(report::attempt(message_id, &message, attempt, AttemptEvent::Submitting, now).into());
     let timer = Timer::Message(message_id);

@@ -29,6 +29,7 @@
 //! it was refused or proven unsent (I4); after doubt it is not called again.
 
 pub mod call;
+mod cancel;
 mod codec;
 mod ending;
 mod evidence;
@@ -37,19 +38,21 @@ mod health;
 mod inbox;
 mod intake;
 mod intent;
+mod notice;
 mod number;
 mod pair;
 mod replay;
 mod report;
 mod settle;
 mod state;
+mod suppression;
 
 use std::time::Duration;
 
 use sendplane_domain::opaque::HashKey;
 use sendplane_domain::rate::Limit;
 use sendplane_stage_api::{Context, Input, InputClass, InputTopic, Stage};
-use sendplane_wire::record::{Attempt, Dispatch};
+use sendplane_wire::record::{Attempt, CancelAnswer, ConsentChange, Dispatch, Replan};
 use sendplane_wire::topic;
 
 use crate::directory::{Change, Directory};
@@ -122,23 +125,18 @@ impl SendStage {
 
 type Ctx<'c, 's> = Context<'c, 's, SendStage>;
 
-const INPUTS: [InputTopic; 3] = [
-    InputTopic {
-        topic: topic::FEEDBACK,
-        class: InputClass::Feedback,
-        value_bytes_max: RECORD_BYTES_MAX,
-    },
-    InputTopic {
-        topic: topic::DISPATCH_TRANSACTIONAL,
-        class: InputClass::Transactional,
-        value_bytes_max: RECORD_BYTES_MAX,
-    },
-    InputTopic {
-        topic: topic::DISPATCH_BULK,
-        class: InputClass::Bulk,
-        value_bytes_max: RECORD_BYTES_MAX,
-    },
+const INPUTS: [InputTopic; 6] = [
+    input(topic::FEEDBACK, InputClass::Feedback),
+    input(topic::SUPPRESSIONS, InputClass::Feedback),
+    input(topic::NOTICES, InputClass::Feedback),
+    input(topic::CANCELLATIONS, InputClass::Feedback),
+    input(topic::DISPATCH_TRANSACTIONAL, InputClass::Transactional),
+    input(topic::DISPATCH_BULK, InputClass::Bulk),
 ];
+
+const fn input(topic: &'static str, class: InputClass) -> InputTopic {
+    InputTopic { topic, class, value_bytes_max: RECORD_BYTES_MAX }
+}
 
 /// A body of 1,024 characters and its parameters fit many times over.
 const RECORD_BYTES_MAX: usize = 256 * 1024;
@@ -148,6 +146,12 @@ const RECORD_BYTES_MAX: usize = 256 * 1024;
 pub enum Output {
     /// What happened to an attempt.
     Attempt(Box<Attempt>),
+    /// A message that policy has to judge again.
+    Replan(Box<Replan>),
+    /// The provider said that a person stopped marketing.
+    OptOut(Box<ConsentChange>),
+    /// What became of a cancel.
+    CancelAnswer(Box<CancelAnswer>),
     /// A dispatch that is given up, for the dead-letter topic: what was to be sent, and why not.
     DeadLetter {
         /// The dispatch as it was read.
@@ -192,7 +196,10 @@ impl Stage for SendStage {
             Record::Dispatch(dispatch) => {
                 globals.number(&dispatch.tenant, &dispatch.phone_number_id).is_none()
             }
-            Record::Feedback(_) => false,
+            Record::Feedback(_)
+            | Record::Suppression(_)
+            | Record::Notice(_)
+            | Record::Cancellation(_) => false,
         }
     }
 
@@ -204,6 +211,13 @@ impl Stage for SendStage {
             Input::Record { record: Record::Feedback(feedback), .. } => {
                 evidence::hear(ctx, &feedback);
             }
+            Input::Record { record: Record::Suppression(row), .. } => {
+                suppression::take(ctx, row);
+            }
+            Input::Record { record: Record::Notice(notice), .. } => notice::take(ctx, *notice),
+            Input::Record { record: Record::Cancellation(cancel), .. } => {
+                cancel::take(ctx, *cancel);
+            }
             Input::Timer(Timer::Message(message_id)) => ending::time_is_up(self, ctx, message_id),
             Input::Timer(Timer::Number(tenant, number)) => {
                 inbox::wake(ctx, &(tenant, number));
@@ -214,7 +228,7 @@ impl Stage for SendStage {
             Input::Timer(Timer::Sweep) => pair::sweep(ctx),
             Input::Effect(result) => settle::settle(self, ctx, result),
             Input::Control(Change::Tenant(tenant, _)) => inbox::mark_all_ready(ctx, &tenant),
-            Input::Control(Change::Template(..)) => {}
+            Input::Control(Change::Template(..) | Change::Gateway(..)) => {}
             // Whatever it says now: what it held is looked at again, and held again if need be.
             Input::Control(Change::Switch(id, _)) => inbox::release(ctx, &Resource::Switch(id)),
         }

@@ -95,6 +95,8 @@ fn standing(message: &Message) -> &'static str {
             End::Accepted => "accepted",
             End::Expired => "expired",
             End::Unknown => "unknown",
+            End::Cancelled => "cancelled",
+            End::GivenBack => "given_back",
         },
     }
 }

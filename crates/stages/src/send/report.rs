@@ -40,6 +40,9 @@ pub(super) fn attempt(
         http_status: None,
         retry_at: None,
         latency_ms: None,
+        decision_seq: i32::try_from(message.decision_seq).unwrap_or(i32::MAX),
+        doubt_until: None,
+        raw_body: None,
     }
 }
 

@@ -17,10 +17,6 @@ use sendplane_wire::record::{self, AdmittedMessage, Attempt, Receipt};
 /// Stands for the code of an error that came without one. Never leaves the stage.
 pub const NO_CODE: i64 = -1;
 
-/// Policy judges a message once: its decisions have sequence 1, and every attempt is made under
-/// it. Decisions of ingest have 0.
-const POLICY_SEQ: u32 = 1;
-
 /// The reason under which policy blocks a message whose time ran out. It has a state of its own.
 const DEADLINE_PASSED: &str = "deadline_passed";
 
@@ -72,7 +68,7 @@ pub fn of_decision(decision: &record::Decision, trace: TraceContext) -> Result<E
     let seq = match decision.stage {
         record::DecidingStage::Unknown => return Err(unknown_symbol("stage")),
         record::DecidingStage::Ingest => 0,
-        record::DecidingStage::Policy => POLICY_SEQ,
+        record::DecidingStage::Policy => seq_of(decision.decision_seq, "decision_invalid")?,
     };
     let verdict = match decision.verdict {
         record::Verdict::Unknown => return Err(unknown_symbol("verdict")),
@@ -146,7 +142,7 @@ fn category_of(text: &str) -> Option<Category> {
 
 /// Send made, answered or ended an attempt. The wamid in clear stays behind.
 ///
-/// `doubt_window` is how long send waits for evidence; the record does not say until when.
+/// `doubt_window` is how long send waits for evidence where the record does not say until when.
 pub fn of_attempt(attempt: &Attempt, doubt_window: Duration) -> Result<Evidence, Fault> {
     let number = number_of(attempt.attempt, "attempt_invalid")?;
     let event = match attempt.event {
@@ -165,14 +161,16 @@ pub fn of_attempt(attempt: &Attempt, doubt_window: Duration) -> Result<Evidence,
             AttemptEvent::NotSent { disposition: disposition_of(attempt)? }
         }
         record::AttemptEvent::InDoubt => {
-            AttemptEvent::InDoubt { until: attempt.occurred_at + doubt_window }
+            let until = attempt.doubt_until.unwrap_or(attempt.occurred_at + doubt_window);
+            AttemptEvent::InDoubt { until }
         }
         record::AttemptEvent::GaveUp => AttemptEvent::GaveUp,
         record::AttemptEvent::Expired => AttemptEvent::Expired,
+        record::AttemptEvent::Cancelled => AttemptEvent::Cancelled,
     };
     Ok(Evidence::Attempted {
         attempt: number,
-        decision_seq: POLICY_SEQ,
+        decision_seq: seq_of(Some(attempt.decision_seq), "attempt_invalid")?,
         at: attempt.occurred_at,
         event,
     })
@@ -205,6 +203,7 @@ fn disposition_of(attempt: &Attempt) -> Result<Disposition, Fault> {
             Ok(Disposition::Retry { at: attempt.retry_at.unwrap_or(attempt.occurred_at) })
         }
         record::Disposition::DeadLetter => Ok(Disposition::DeadLetter),
+        record::Disposition::Replan => Ok(Disposition::Replan),
         record::Disposition::None | record::Disposition::Reject => Ok(Disposition::Reject),
     }
 }
@@ -234,6 +233,16 @@ pub fn of_receipt(receipt: &Receipt) -> Result<Evidence, Fault> {
             .clone()
             .map(|category| PriceClass { category, kind: receipt.price_type.clone() }),
     })
+}
+
+/// The sequence of a decision of policy: from 1, and 1 where the record is older than the field.
+/// Decisions of ingest have 0.
+fn seq_of(seq: Option<i32>, code: &'static str) -> Result<u32, Fault> {
+    match seq.map(u32::try_from) {
+        None => Ok(1),
+        Some(Ok(seq)) if seq > 0 => Ok(seq),
+        Some(_) => Err(invalid(code, "decision_seq: must be 1 or more")),
+    }
 }
 
 fn number_of(number: i32, code: &'static str) -> Result<u32, Fault> {

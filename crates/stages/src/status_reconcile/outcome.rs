@@ -103,7 +103,7 @@ fn detail(facts: &MessageFacts, summary: &Summary<'_>) -> Option<String> {
 /// that would have come next.
 fn attempts_started(facts: &MessageFacts) -> u32 {
     let is_started = |event: &AttemptEvent| match event {
-        AttemptEvent::Expired => false,
+        AttemptEvent::Expired | AttemptEvent::Cancelled => false,
         AttemptEvent::Submitting
         | AttemptEvent::NotSent { .. }
         | AttemptEvent::InDoubt { .. }

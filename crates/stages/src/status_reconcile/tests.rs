@@ -38,6 +38,7 @@ pub(super) fn hash(text: &str) -> KeyedHash {
 
 pub(super) fn admitted() -> Record {
     Record::Admitted(Box::new(AdmittedMessage {
+        order_id: None,
         message_id: id(),
         tenant: TenantId::new("acme"),
         idempotency_key: IdempotencyKey::new("order-17"),
@@ -58,6 +59,7 @@ pub(super) fn admitted() -> Record {
 pub(super) fn decision(verdict: Verdict, reason: Option<&str>) -> Decision {
     let is_ingest = matches!(verdict, Verdict::Refuse | Verdict::Duplicate | Verdict::Stale);
     Decision {
+        decision_seq: Some(1),
         message_id: id(),
         tenant: TenantId::new("acme"),
         idempotency_key: IdempotencyKey::new("order-17"),
@@ -90,6 +92,9 @@ pub(super) fn dispatched() -> Record {
 
 pub(super) fn attempt(number: i32, event: AttemptEvent, second: i64) -> Attempt {
     Attempt {
+        decision_seq: 1,
+        doubt_until: None,
+        raw_body: None,
         message_id: id(),
         tenant: TenantId::new("acme"),
         attempt: number,

@@ -48,6 +48,8 @@ pub struct AdmittedMessage {
     pub admitted_at: Timestamp,
     /// Not to be sent after this time. Always set, at most 7 days after created_at.
     pub deadline: Timestamp,
+    /// The caller's order or case that the message is about; a cancel may name it.
+    pub order_id: Option<String>,
 }
 
 avro_record!(AdmittedMessage, "sendplane.admitted.v1/AdmittedMessage.avsc");

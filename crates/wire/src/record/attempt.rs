@@ -42,6 +42,13 @@ pub struct Attempt {
     pub retry_at: Option<Timestamp>,
     /// Milliseconds from the start of the call to its answer.
     pub latency_ms: Option<i64>,
+    /// The decision under which the attempt was made or not made; see Dispatch.
+    pub decision_seq: i32,
+    /// End of the wait for a webhook, if the event is IN_DOUBT.
+    pub doubt_until: Option<Timestamp>,
+    /// The provider's answer as it came, cut to 4 KiB; only where its code is unknown or it could
+    /// not be parsed.
+    pub raw_body: Option<String>,
 }
 
 avro_record!(Attempt, "sendplane.attempts.v1/Attempt.avsc");
@@ -69,6 +76,8 @@ pub enum AttemptEvent {
     GaveUp,
     /// `valid_until` passed before a call could start.
     Expired,
+    /// Withdrawn before a call could start.
+    Cancelled,
 }
 
 /// What the send stage does next. NONE: nothing, the event speaks for itself.
@@ -85,4 +94,6 @@ pub enum Disposition {
     DeadLetter,
     /// Final: no attempt can succeed.
     Reject,
+    /// Policy decides again.
+    Replan,
 }

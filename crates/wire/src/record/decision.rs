@@ -51,6 +51,8 @@ pub struct Decision {
     pub next_at: Option<Timestamp>,
     /// When the stage decided.
     pub decided_at: Timestamp,
+    /// Counts the decisions of policy about this message, from 1; absent where ingest decided.
+    pub decision_seq: Option<i32>,
 }
 
 avro_record!(Decision, "sendplane.decisions.v1/Decision.avsc");

@@ -1,7 +1,9 @@
 //! `Dispatch`, `schemas/sendplane.dispatch.v1/Dispatch.avsc`.
 
 use sendplane_domain::e164::E164;
-use sendplane_domain::id::{KeyedHash, MessageId, PhoneNumberId, TemplateName, TenantId};
+use sendplane_domain::id::{
+    IdempotencyKey, KeyedHash, MessageId, PhoneNumberId, TemplateName, TenantId,
+};
 use sendplane_domain::lane::Lane;
 use sendplane_domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -47,6 +49,19 @@ pub struct Dispatch {
     pub valid_until: Timestamp,
     /// When policy released the message.
     pub dispatched_at: Timestamp,
+    /// Counts the decisions of policy about this message, from 1. A higher one replaces a lower
+    /// one.
+    pub decision_seq: i32,
+    /// The caller's key; needed when the message goes back to policy.
+    pub idempotency_key: IdempotencyKey,
+    /// The caller's order or case that the message is about; a cancel may name it.
+    pub order_id: Option<String>,
+    /// When the caller decided to send.
+    pub created_at: Timestamp,
+    /// When ingest admitted the request.
+    pub admitted_at: Timestamp,
+    /// Not to be sent after this time, whatever policy decides anew.
+    pub deadline: Timestamp,
 }
 
 avro_record!(Dispatch, "sendplane.dispatch.v1/Dispatch.avsc");

@@ -31,6 +31,11 @@ pub struct Feedback {
     pub occurred_at: Timestamp,
     /// When the gateway received the webhook.
     pub received_at: Timestamp,
+    /// WhatsApp business account (entry.id) whose webhook it was.
+    pub waba_id: String,
+    /// Since when every webhook of this account that reached a gateway was used by ingest; absent
+    /// when that is not known. Silence before it proves nothing.
+    pub path_whole_since: Option<Timestamp>,
 }
 
 avro_record!(Feedback, "sendplane.feedback.v1/Feedback.avsc");

@@ -61,8 +61,10 @@ impl Sample for SendRequest {
             campaign: some("autumn"),
             deadline: Some(Timestamp::from_millis(-1)),
             phone_number_id: Some(number()),
+            order_id: some("17"),
         };
         let sparse = SendRequest {
+            order_id: None,
             variables: BTreeMap::new(),
             campaign: None,
             deadline: None,
@@ -139,9 +141,11 @@ impl Sample for AdmittedMessage {
             created_at: T0,
             admitted_at: T0,
             deadline: T0,
+            order_id: some("17"),
         };
         let sparse = AdmittedMessage {
             lane: Lane::Bulk,
+            order_id: None,
             campaign: None,
             phone_number_id: None,
             ..full.clone()
@@ -197,8 +201,10 @@ impl Sample for Feedback {
             error_code: Some(131_049),
             occurred_at: T0,
             received_at: T0,
+            waba_id: "102290129340398".into(),
+            path_whole_since: Some(T0),
         };
-        let sparse = Feedback { error_code: None, ..full.clone() };
+        let sparse = Feedback { error_code: None, path_whole_since: None, ..full.clone() };
         [full, sparse]
     }
 }
@@ -226,6 +232,7 @@ impl Sample for Decision {
             phone_number_id: Some(number()),
             next_at: Some(T0),
             decided_at: T0,
+            decision_seq: Some(2),
         };
         let sparse = Decision {
             reason: None,
@@ -241,6 +248,7 @@ impl Sample for Decision {
             contact_hash: None,
             phone_number_id: None,
             next_at: None,
+            decision_seq: None,
             ..full.clone()
         };
         [full, sparse]
@@ -268,8 +276,15 @@ impl Sample for Dispatch {
             consent_seq: 9,
             valid_until: T0,
             dispatched_at: T0,
+            decision_seq: 2,
+            idempotency_key: IdempotencyKey::new("order-17"),
+            order_id: some("17"),
+            created_at: T0,
+            admitted_at: T0,
+            deadline: T0,
         };
-        let sparse = Dispatch { parameters: Vec::new(), campaign: None, ..full.clone() };
+        let sparse =
+            Dispatch { parameters: Vec::new(), campaign: None, order_id: None, ..full.clone() };
         [full, sparse]
     }
 }
@@ -292,6 +307,9 @@ impl Sample for Attempt {
             http_status: Some(400),
             retry_at: Some(T0),
             latency_ms: Some(87),
+            decision_seq: 2,
+            doubt_until: Some(T0),
+            raw_body: some("{}"),
         };
         let sparse = Attempt {
             disposition: Disposition::None,
@@ -303,6 +321,8 @@ impl Sample for Attempt {
             http_status: None,
             retry_at: None,
             latency_ms: None,
+            doubt_until: None,
+            raw_body: None,
             ..full.clone()
         };
         [full, sparse]
@@ -382,10 +402,30 @@ impl Sample for Tenant {
                 waba_id: "102290129340398".into(),
                 display_number: "+1 555 0100".into(),
                 messages_per_second: 80,
+                safety_percent: Some(10),
             }],
             updated_at: T0,
+            weight: 3,
+            messages_per_day: Some(100_000),
+            spend_per_day_micros: Some(5_000_000_000),
+            prices: vec![TenantPrice { category: "marketing".into(), micros: 110_000 }],
+            users_per_day: Some(10_000),
+            marketing_route: true,
+            product_policy: some("STRICT"),
+            retries: vec![TenantRetries { error_class: "retry_message".into(), attempts_max: 2 }],
         };
-        let sparse = Tenant { active: false, phone_numbers: Vec::new(), ..full.clone() };
+        let sparse = Tenant {
+            active: false,
+            phone_numbers: Vec::new(),
+            messages_per_day: None,
+            spend_per_day_micros: None,
+            prices: Vec::new(),
+            users_per_day: None,
+            marketing_route: false,
+            product_policy: None,
+            retries: Vec::new(),
+            ..full.clone()
+        };
         [full, sparse]
     }
 }
@@ -432,8 +472,164 @@ impl Sample for Template {
             parameter_format: ParameterFormat::Positional,
             body_variables: vec!["1".into(), "2".into()],
             updated_at: T0,
+            ttl_seconds: Some(600),
         };
-        let sparse = Template { body_variables: Vec::new(), ..full.clone() };
+        let sparse = Template { body_variables: Vec::new(), ttl_seconds: None, ..full.clone() };
+        [full, sparse]
+    }
+}
+
+impl Sample for Suppression {
+    fn samples() -> [Self; 2] {
+        let full = Suppression {
+            tenant: tenant(),
+            contact_hash: hash(),
+            consent_seq: 7,
+            marketing_withdrawn: true,
+            all_withdrawn: false,
+            changed_at: T0,
+            published_at: T0,
+        };
+        let other = Suppression { all_withdrawn: true, ..full.clone() };
+        [full, other]
+    }
+}
+
+impl Sample for Replan {
+    fn samples() -> [Self; 2] {
+        let full = Replan {
+            message_id: message(),
+            tenant: tenant(),
+            decision_seq: 1,
+            reason: "consent_changed".into(),
+            template_version: Some(4),
+            idempotency_key: IdempotencyKey::new("order-17"),
+            order_id: some("17"),
+            lane: Lane::Bulk,
+            recipient: recipient(),
+            contact_hash: hash(),
+            template_name: TemplateName::new("offer"),
+            template_language: "de".into(),
+            variables: variables(),
+            campaign: some("autumn"),
+            phone_number_id: Some(number()),
+            created_at: T0,
+            admitted_at: T0,
+            deadline: T0,
+            given_back_at: T0,
+        };
+        let sparse = Replan {
+            template_version: None,
+            order_id: None,
+            variables: BTreeMap::new(),
+            campaign: None,
+            phone_number_id: None,
+            ..full.clone()
+        };
+        [full, sparse]
+    }
+}
+
+impl Sample for Notice {
+    fn samples() -> [Self; 2] {
+        let full = Notice {
+            tenant: tenant(),
+            waba_id: "102290129340398".into(),
+            kind: NoticeKind::TemplateStatus,
+            phone_number_id: Some(number()),
+            messages_per_second: Some(1_000),
+            users_per_day: Some(-1),
+            template_name: Some(TemplateName::new("offer")),
+            template_language: some("de"),
+            status: some("PAUSED"),
+            category: some("marketing"),
+            value: "{}".into(),
+            received_at: T0,
+        };
+        let sparse = Notice {
+            kind: NoticeKind::Unknown,
+            phone_number_id: None,
+            messages_per_second: None,
+            users_per_day: None,
+            template_name: None,
+            template_language: None,
+            status: None,
+            category: None,
+            ..full.clone()
+        };
+        [full, sparse]
+    }
+}
+
+impl Sample for CancelRequest {
+    fn samples() -> [Self; 2] {
+        let full = CancelRequest {
+            cancel_id: "c-1".into(),
+            tenant: tenant(),
+            message_id: Some(message()),
+            idempotency_key: Some(IdempotencyKey::new("order-17")),
+            order_id: some("17"),
+            reason: "order withdrawn".into(),
+            requested_by: "shop".into(),
+            requested_at: T0,
+        };
+        let sparse = CancelRequest {
+            message_id: None,
+            idempotency_key: None,
+            order_id: None,
+            ..full.clone()
+        };
+        [full, sparse]
+    }
+}
+
+impl Sample for Cancellation {
+    fn samples() -> [Self; 2] {
+        let full = Cancellation {
+            cancel_id: "c-1".into(),
+            tenant: tenant(),
+            message_id: message(),
+            reason: "order withdrawn".into(),
+            requested_by: "shop".into(),
+            requested_at: T0,
+        };
+        let other = Cancellation { reason: String::new(), ..full.clone() };
+        [full, other]
+    }
+}
+
+impl Sample for CancelAnswer {
+    fn samples() -> [Self; 2] {
+        let full = CancelAnswer {
+            cancel_id: "c-1".into(),
+            tenant: tenant(),
+            message_id: Some(message()),
+            result: CancelResult::TooLate,
+            state: some("accepted"),
+            detail: some("called 3 s before"),
+            answered_at: T0,
+        };
+        let sparse = CancelAnswer {
+            message_id: None,
+            result: CancelResult::NotFound,
+            state: None,
+            detail: None,
+            ..full.clone()
+        };
+        [full, sparse]
+    }
+}
+
+impl Sample for GatewayStatus {
+    fn samples() -> [Self; 2] {
+        let full = GatewayStatus {
+            instance: "ingest-0".into(),
+            started_at: T0,
+            alive_at: T0,
+            is_stopped: true,
+            gaps: vec![GatewayGap { since: T0, until: T0 }],
+        };
+        let sparse = GatewayStatus { is_stopped: false, gaps: Vec::new(), ..full.clone() };
         [full, sparse]
     }
 }
@@ -456,6 +652,13 @@ macro_rules! for_every_record {
         $check::<Tenant>(topic::TENANTS);
         $check::<Template>(topic::TEMPLATES);
         $check::<Switch>(topic::CONTROL);
+        $check::<Suppression>(topic::SUPPRESSIONS);
+        $check::<Replan>(topic::POLICY_FEEDBACK);
+        $check::<Notice>(topic::NOTICES);
+        $check::<CancelRequest>(topic::CANCELS);
+        $check::<Cancellation>(topic::CANCELLATIONS);
+        $check::<CancelAnswer>(topic::CANCEL_ANSWERS);
+        $check::<GatewayStatus>(topic::GATEWAYS);
     }};
 }
 pub(crate) use for_every_record;

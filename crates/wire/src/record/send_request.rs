@@ -35,6 +35,8 @@ pub struct SendRequest {
     /// Meta's id of the business phone number (not the number itself) to send from; the tenant's
     /// default number when absent.
     pub phone_number_id: Option<PhoneNumberId>,
+    /// The caller's order or case that the message is about; a cancel may name it.
+    pub order_id: Option<String>,
 }
 
 avro_record!(SendRequest, "sendplane.requests.v1/SendRequest.avsc");

@@ -29,6 +29,8 @@ pub struct Template {
     pub body_variables: Vec<String>,
     /// When the record was written.
     pub updated_at: Timestamp,
+    /// How long Meta tries to deliver it, if the template says so (message_send_ttl_seconds).
+    pub ttl_seconds: Option<i32>,
 }
 
 avro_record!(Template, "sendplane.templates.v1/Template.avsc");

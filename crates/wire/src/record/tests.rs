@@ -17,7 +17,8 @@ fn the_list_of_records_is_complete() {
         ($($record:ident)*) => { $(checked.insert($record::NAME);)* };
     }
     names!(SendRequest ConsentChange WebhookBody ReroutedRecord AdmittedMessage Receipt Feedback
-        Decision Dispatch Attempt Outcome Tenant Template Switch);
+        Decision Dispatch Attempt Outcome Tenant Template Switch
+        Suppression Replan Notice CancelRequest Cancellation CancelAnswer GatewayStatus);
     let all: BTreeSet<&str> = SUBJECTS.iter().map(|subject| subject.record).collect();
     assert_eq!(checked, all);
 }
@@ -93,6 +94,8 @@ fn symbols_are_those_of_the_schema() {
     check::<AttemptEvent>(Attempt::SCHEMA_JSON, "AttemptEvent");
     check::<Disposition>(Attempt::SCHEMA_JSON, "Disposition");
     check::<MessageState>(Outcome::SCHEMA_JSON, "MessageState");
+    check::<NoticeKind>(Notice::SCHEMA_JSON, "NoticeKind");
+    check::<CancelResult>(CancelAnswer::SCHEMA_JSON, "CancelResult");
     check::<ParameterFormat>(Template::SCHEMA_JSON, "ParameterFormat");
 }
 

@@ -14,12 +14,21 @@ tenants:
         display-number: "+15550783881"
 "#;
     let expected = Tenant {
+        weight: 1,
+        messages_per_day: None,
+        spend_per_day_micros: None,
+        prices: Vec::new(),
+        users_per_day: None,
+        marketing_route: false,
+        product_policy: None,
+        retries: Vec::new(),
         tenant: TenantId::new("acme"),
         name: "Acme".into(),
         active: true,
         credential: "default".into(),
         default_phone_number_id: PhoneNumberId::new("106540352242922"),
         phone_numbers: vec![TenantPhoneNumber {
+            safety_percent: None,
             phone_number_id: PhoneNumberId::new("106540352242922"),
             waba_id: "102290129340398".into(),
             display_number: "+15550783881".into(),

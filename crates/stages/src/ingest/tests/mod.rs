@@ -55,6 +55,7 @@ fn with_tenants(mut driver: Driver<Ingest>) -> Driver<Ingest> {
 
 fn request() -> SendRequest {
     SendRequest {
+        order_id: None,
         tenant: TenantId::new("acme"),
         idempotency_key: IdempotencyKey::new("order-17"),
         created_at: T0,
@@ -118,6 +119,9 @@ fn checked(produced: Produced<Ingest>) -> Produced<Ingest> {
             Output::Receipt(record) => &record.tenant,
             Output::Feedback(record) => &record.tenant,
             Output::Rerouted(record) => &record.tenant,
+            Output::Notice(record) => &record.tenant,
+            Output::Cancellation(record) => &record.tenant,
+            Output::CancelAnswer(record) => &record.tenant,
         };
         assert_eq!((encoded.key.as_str(), &encoded.partition_key), (tenant.as_str(), &encoded.key));
     }
@@ -135,6 +139,9 @@ fn summary(produced: &Produced<Ingest>) -> String {
         Output::Receipt(receipt) => format!("receipt {}", receipt.status_text),
         Output::Feedback(feedback) => format!("feedback {:?}", feedback.status).to_lowercase(),
         Output::Rerouted(_) => "rerouted".to_owned(),
+        Output::Notice(notice) => format!("notice {:?}", notice.kind).to_lowercase(),
+        Output::Cancellation(_) => "cancellation".to_owned(),
+        Output::CancelAnswer(answer) => format!("cancel {:?}", answer.result).to_lowercase(),
     });
     let dead = produced.dead_letters.iter().map(|dead| format!("dead {}", dead.code));
     outputs.chain(dead).collect::<Vec<_>>().join(", ")

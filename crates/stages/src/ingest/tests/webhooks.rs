@@ -77,6 +77,8 @@ fn a_status_is_evidence_and_a_receipt() {
     let wamid_hash = hash_key().hash("wamid", "wamid.SECRET");
     let occurred_at = Timestamp::from_millis(1_789_999_999_000);
     let feedback = Feedback {
+        path_whole_since: None,
+        waba_id: "acme-waba".into(),
         tenant: tenant.clone(),
         message_id: message(),
         attempt: 2,

@@ -7,7 +7,7 @@ use sendplane_domain::lane::Lane;
 use sendplane_domain::provider_code::CodeClass;
 use sendplane_domain::time::Timestamp;
 use sendplane_domain::trace::TraceContext;
-use sendplane_stage_api::{TableValue, decode_body};
+use sendplane_stage_api::TableValue;
 use sendplane_wire::record::Dispatch;
 use serde::{Deserialize, Serialize};
 
@@ -27,17 +27,20 @@ pub(in crate::send) struct Message {
     /// Hashes of all wamids heard of, by answer or webhook. A second one is a duplicate send.
     pub wamids: Vec<KeyedHash>,
     pub state: State,
+    /// The decision under which it is here; a dispatch of a higher one replaces it.
+    pub decision_seq: u32,
+    /// When the newest call was granted; zero before the first.
+    pub granted_at: Timestamp,
+    /// Calls made once more after a doubt that silence ended.
+    pub resends: u32,
 }
 
 /// The stored form of a message contains the dispatch record as it is: a change of that record is a
 /// change of this format too, and a test with stored bytes says so.
 impl TableValue for Message {
-    /// 2 knows [`State::Parked`].
-    const VERSION: u16 = 2;
-
-    fn upgrade(_version: u16, bytes: &[u8]) -> Result<Self, String> {
-        decode_body(bytes)
-    }
+    /// 2 knows [`State::Parked`]. 3 knows decisions after the first, re-sends, and a dispatch that
+    /// can be given back.
+    const VERSION: u16 = 3;
 }
 
 /// Where a message stands. Append-only: stored.
@@ -78,6 +81,10 @@ pub(in crate::send) enum End {
     Expired,
     /// The doubt window ended without evidence.
     Unknown,
+    /// Withdrawn before a call.
+    Cancelled,
+    /// Given back to policy; a dispatch of the next decision opens it again.
+    GivenBack,
 }
 
 impl Message {
@@ -89,6 +96,9 @@ impl Message {
             trace: trace.clone(),
             attempt: 0,
             wamids: Vec::new(),
+            decision_seq: u32::try_from(work.dispatch.decision_seq).unwrap_or(1).max(1),
+            granted_at: Timestamp::default(),
+            resends: 0,
             state: State::Settled { end: End::Expired, awaits_answer: false },
         }
     }

@@ -70,6 +70,12 @@ fn contact(n: u64) -> KeyedHash {
 /// Message `n`, valid for an hour.
 fn dispatch(n: u64, lane: Lane, now: Timestamp) -> Dispatch {
     Dispatch {
+        decision_seq: 1,
+        idempotency_key: IdempotencyKey::new(format!("key-{n}")),
+        order_id: None,
+        created_at: now,
+        admitted_at: now,
+        deadline: now + HOUR,
         message_id: message_id(n),
         tenant: TenantId::new(TENANT),
         lane,
@@ -134,6 +140,8 @@ struct Plane {
     attempts: Vec<Attempt>,
     /// Dispatches given up: message, calls, the provider's last words.
     dead: Vec<(MessageId, u32, String)>,
+    /// What goes to others than status-reconcile.
+    others: Vec<Output>,
     traces: Vec<TraceContext>,
     calls: Vec<CallProvider>,
 }
@@ -150,6 +158,7 @@ impl Plane {
             directory: Directory::default(),
             attempts: Vec::new(),
             dead: Vec::new(),
+            others: Vec::new(),
             traces: Vec::new(),
             calls: Vec::new(),
         };
@@ -168,6 +177,9 @@ impl Plane {
                 }
                 Output::DeadLetter { dispatch, attempts, why } => {
                     self.dead.push((dispatch.message_id, attempts, why));
+                }
+                Output::Replan(_) | Output::OptOut(_) | Output::CancelAnswer(_) => {
+                    self.others.push(output);
                 }
             }
         }
@@ -271,6 +283,8 @@ fn result_of(call: &CallProvider, outcome: CallOutcome) -> CallResult {
 
 fn feedback(n: u64, attempt: i32, wamid: &str, status: ReceiptStatus, now: Timestamp) -> Feedback {
     Feedback {
+        path_whole_since: None,
+        waba_id: "waba".into(),
         tenant: TenantId::new(TENANT),
         message_id: message_id(n),
         attempt,
