@@ -63,6 +63,11 @@ impl Limit {
         Self::per_second(ceiling.saturating_sub(burst).max(1), burst)
     }
 
+    /// The same rate without a burst.
+    pub fn even(self) -> Self {
+        Self { burst: 1, ..self }
+    }
+
     /// The same limit at `permille` thousandths of its rate and burst, at least 1 of each.
     pub fn at_share(self, permille: u32) -> Self {
         let permille = permille.clamp(1, 1_000);

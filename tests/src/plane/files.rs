@@ -1,6 +1,6 @@
 //! The files of a plane: secrets, tenants, templates, metasim's account, a configuration per stage.
 
-use super::{Plane, TENANTS};
+use super::Plane;
 
 /// Templates of every tenant: (name, category, variables in the form of the operator's file).
 const TEMPLATES: [(&str, &str, &str); 3] = [
@@ -23,7 +23,7 @@ impl Plane {
         let mut tenants = String::from("tenants:\n");
         let mut templates = String::from("templates:\n");
         let mut numbers = String::new();
-        for (tenant, number, rate) in TENANTS {
+        for (tenant, number, rate) in &self.setup.tenants {
             numbers.push_str(&format!(
                 "[[phone_numbers]]\nid = \"{number}\"\ndisplay_number = \"15550001111\"\nwaba_id = \
                  \"200000000000001\"\nthroughput_per_second = {rate}\n"

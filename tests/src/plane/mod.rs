@@ -182,6 +182,11 @@ impl Plane {
         assert_eq!(status, 200, "{body}");
     }
 
+    /// The operating system's id of one instance's process.
+    pub fn pid(&self, stage: &str, instance: &str) -> u32 {
+        self.stages[&format!("{stage}-{instance}")].process.pid()
+    }
+
     /// `GET path` at the admin port of a stage: status and body, `None` while it does not listen.
     pub fn admin(&self, stage: &str, instance: &str, path: &str) -> Option<(u16, String)> {
         let port = self.stages[&format!("{stage}-{instance}")].admin_port;
@@ -321,10 +326,12 @@ impl Plane {
             .arg(&port_file)
             .arg("--app-secret-file")
             .arg(self.dir.path().join("app-secret"))
-            .args(["--webhook-url", &format!("{}/webhooks/demo", self.gateway())])
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log file"))
             .stderr(log);
+        if self.setup.webhooks {
+            command.args(["--webhook-url", &format!("{}/webhooks/demo", self.gateway())]);
+        }
         self.metasim = Some(Process::start("metasim", &mut command));
         self.metasim_port = wait::until("metasim listens", LIMIT, || {
             std::fs::read_to_string(&port_file).ok()?.trim().parse().ok()

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{DOUBT_WINDOW, PARTITIONS, Plane, SESSION};
+use super::{DOUBT_WINDOW, PARTITIONS, Plane, SESSION, TENANTS};
 use crate::stack::{self, Stack};
 
 /// Settings of a [`Plane`]; the default is what most tests want.
@@ -22,17 +22,32 @@ pub struct Setup {
     pub session: Duration,
     /// Environment of every stage process: `("SENDPLANE__RUNTIME__THREADS", "2")`.
     pub settings: Vec<(String, String)>,
+    /// Tenants, each with one number at metasim: (tenant, phone number id, messages per second).
+    pub tenants: Vec<(String, String, u32)>,
+    /// Whether metasim posts webhooks to the gateway; otherwise it discards them.
+    pub webhooks: bool,
 }
 
 impl Default for Setup {
     fn default() -> Self {
+        Self::on(stack::shared())
+    }
+}
+
+impl Setup {
+    /// The usual setup on this stack.
+    pub fn on(stack: &'static Stack) -> Self {
         Self {
-            stack: stack::shared(),
+            stack,
             replication: 1,
             instances: vec!["a".to_owned()],
             doubt_window: DOUBT_WINDOW,
             session: SESSION,
             settings: Vec::new(),
+            tenants: TENANTS
+                .map(|(tenant, number, rate)| (tenant.into(), number.into(), rate))
+                .into(),
+            webhooks: true,
         }
     }
 }

@@ -32,8 +32,8 @@ pub struct CallProvider {
     /// all: at most [`sendplane_domain::limits::CALL_START_MAX`] (I3), less when `valid_until` is
     /// nearer.
     pub start_within: Duration,
-    /// The pace of the number, safety margin taken off. The debit for this call is committed; a
-    /// pacer at the start of the calls keeps late commits from bunching them up.
+    /// The pace of the number, safety margin taken off, without a burst. The debit for this call is
+    /// committed; a pacer at the start of the calls spreads what a cycle granted at once.
     pub pace: Limit,
 }
 

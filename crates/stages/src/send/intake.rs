@@ -22,6 +22,7 @@ pub(super) fn take_in(ctx: &mut Ctx<'_, '_>, dispatch: Box<Dispatch>, meta: &Rec
 
 /// Takes in a message that has no row.
 pub(super) fn begin_first(ctx: &mut Ctx<'_, '_>, work: Work) {
+    ctx.count("sendplane_messages_taken_in_total", work.lane.as_str());
     let message = Message::new(&work, ctx.trace());
     begin(ctx, message, work);
 }

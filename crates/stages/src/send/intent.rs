@@ -42,7 +42,7 @@ pub(super) fn commit(
         content: work.dispatch.clone(),
         opaque_data: opaque_data.encode(&stage.settings.hash_key),
         start_within: CALL_START_MAX.min(work.dispatch.valid_until.since(now)),
-        pace,
+        pace: pace.even(),
     });
     message.state = State::Submitting { work, granted_at: now };
     ctx.put(&MESSAGES, &message_id, &message);

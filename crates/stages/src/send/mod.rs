@@ -92,16 +92,20 @@ impl SendSettings {
         }
     }
 
-    /// The pace of a number whose ceiling is `messages_per_second`. A burst is at most 100 ms worth
-    /// of it (I9); every closed second stays at or below the ceiling less the margin (I8). A
-    /// ceiling of 0 or less closes the number, any other leaves at least one a second.
+    /// The pace of a number whose ceiling is `messages_per_second`: the ceiling less the margin.
+    ///
+    /// Cycles come in steps, so grants need a burst or they fall short of the pace. The margin pays
+    /// for it: no closed second holds more grants than the ceiling (I8), and a burst is at most
+    /// 100 ms worth (I9). Calls do not burst at all, see [`CallProvider::pace`]. A ceiling of 0 or
+    /// less closes the number, any other leaves at least one a second.
     pub fn pace(&self, messages_per_second: i32) -> Limit {
         let Some(granted) = u32::try_from(messages_per_second).ok().filter(|rate| *rate > 0) else {
             return Limit::CLOSED;
         };
         let kept = u64::from(100 - self.safety_percent.min(100));
-        let ceiling = (u64::from(granted) * kept / 100).max(1) as u32;
-        Limit::under_ceiling(ceiling, (ceiling / 10).max(1))
+        let pace = (u64::from(granted) * kept / 100).clamp(1, u64::from(granted.max(2) - 1)) as u32;
+        let burst = (granted - pace.min(granted)).clamp(1, (pace / 10).max(1));
+        Limit::per_second(pace, burst)
     }
 }
 

@@ -147,6 +147,7 @@ fn a_dead_provider_is_probed_and_its_messages_wait_until_they_expire() {
     for n in 0..30 {
         plane.send(n, Lane::Transactional);
     }
+    plane.advance(Duration::from_millis(100));
     answer_all(&mut plane, 0, |_| not_started(NotStarted::NoConnection));
     let storm = plane.calls.len();
     assert!(storm < 15, "five failures open the breaker, what is out comes to its end: {storm}");
@@ -177,6 +178,7 @@ fn lost_answers_open_the_breaker_too() {
     for n in 0..40 {
         plane.send(n, Lane::Transactional);
     }
+    plane.advance(Duration::from_millis(100));
     answer_all(&mut plane, 0, |_| lost());
     let doubted = plane.calls.len();
     plane.advance(secs(4));
