@@ -161,6 +161,12 @@ impl<S: Stage> Context<'_, '_, S> {
         *self.collected.counts.entry((name, label)).or_default() += 1;
     }
 
+    /// Tells the operator how much of something the task has, once the cycle is committed:
+    /// `name{label}` is set to `value` for this partition.
+    pub fn gauge(&mut self, name: &'static str, label: &'static str, value: u64) {
+        self.collected.gauges.insert((name, label), value);
+    }
+
     fn decode<V: TableValue>(&mut self, table: &'static str, bytes: &[u8]) -> Option<V> {
         match decode_value(bytes) {
             Ok(value) => Some(value),

@@ -24,11 +24,15 @@ pub struct Performed<E> {
 /// Counters that rise when the cycle is committed.
 pub type Counts = BTreeMap<(&'static str, &'static str), u64>;
 
+/// How much there is of something in the task, by name and label.
+pub type Gauges = BTreeMap<(&'static str, &'static str), u64>;
+
 #[derive(Debug)]
 pub(crate) struct Collected<S: Stage> {
     pub outputs: Vec<(S::Output, TraceContext)>,
     pub effects: Vec<Performed<S::Effect>>,
     pub counts: Counts,
+    pub gauges: Gauges,
     pub held: BTreeSet<InputClass>,
 }
 
@@ -43,6 +47,8 @@ pub struct Transition<S: Stage> {
     pub effects: Vec<Performed<S::Effect>>,
     /// Counters.
     pub counts: Counts,
+    /// What the task has at the cycle's end; a gauge that is not among them stays as it was.
+    pub gauges: Gauges,
     /// Classes of which the task takes no more until a later transition says otherwise.
     pub held: BTreeSet<InputClass>,
     /// The cycle's time.
@@ -109,6 +115,7 @@ impl<'s, S: Stage> Cycle<'s, S> {
                 outputs: Vec::new(),
                 effects: Vec::new(),
                 counts: Counts::new(),
+                gauges: Gauges::new(),
                 held: BTreeSet::new(),
             },
             now: time.now,
@@ -210,8 +217,18 @@ impl<'s, S: Stage> Cycle<'s, S> {
         // unless this cycle stopped at the timer limit.
         let timer_floor = next_timer.map_or(self.now, |at| at.min(self.now));
         let writes = self.overlay.into_writes()?;
-        let Collected { outputs, effects, counts, held } = self.collected;
+        let Collected { outputs, effects, counts, gauges, held } = self.collected;
         let now = self.now;
-        Ok(Transition { outputs, writes, effects, counts, held, now, next_timer, timer_floor })
+        Ok(Transition {
+            outputs,
+            writes,
+            effects,
+            counts,
+            gauges,
+            held,
+            now,
+            next_timer,
+            timer_floor,
+        })
     }
 }

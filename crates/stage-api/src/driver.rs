@@ -10,7 +10,7 @@ use sendplane_domain::trace::TraceContext;
 
 use crate::codec::DeadLetter;
 use crate::commit::{Batch, COMMIT_KEY, CommitRecord, Fold};
-use crate::cycle::{Applied, Counts, Cycle, CycleTime, Performed, Transition};
+use crate::cycle::{Applied, Counts, Cycle, CycleTime, Gauges, Performed, Transition};
 use crate::replay::Replay;
 use crate::stage::{Globals, Input, InputClass, RecordMeta, Stage};
 
@@ -57,6 +57,7 @@ pub struct Driver<S: Stage> {
     effects_max: usize,
     held: BTreeSet<InputClass>,
     counts: Counts,
+    gauges: Gauges,
     fold: Fold,
     folded: State,
 }
@@ -79,6 +80,7 @@ impl<S: Stage> Driver<S> {
             effects_max: usize::MAX,
             held: BTreeSet::new(),
             counts: Counts::new(),
+            gauges: Gauges::new(),
             fold: Fold::after(None),
             folded: State::new(),
         }
@@ -97,6 +99,11 @@ impl<S: Stage> Driver<S> {
     /// How often `name{label}` was counted.
     pub fn counted(&self, name: &'static str, label: &'static str) -> u64 {
         self.counts.get(&(name, label)).copied().unwrap_or(0)
+    }
+
+    /// Where the gauge `name{label}` stands; `None` if it was never set.
+    pub fn gauged(&self, name: &'static str, label: &'static str) -> Option<u64> {
+        self.gauges.get(&(name, label)).copied()
     }
 
     /// Places the task: for tests of misplaced records.
@@ -248,6 +255,7 @@ impl<S: Stage> Driver<S> {
         for (count, value) in transition.counts {
             *self.counts.entry(count).or_default() += value;
         }
+        self.gauges.extend(transition.gauges);
         let (outputs, traces) = transition.outputs.into_iter().unzip();
         let effects = transition.effects.into_iter().map(|Performed { effect, .. }| effect);
         Produced { outputs, traces, effects: effects.collect(), dead_letters }

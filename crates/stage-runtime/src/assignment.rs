@@ -15,6 +15,7 @@ use sendplane_stage_api::{InputTopic, Stage};
 use crate::batch::globals_applied;
 use crate::client::MemberContext;
 use crate::error::Error;
+use crate::gauges::TaskGauges;
 use crate::restore::{Clients, Restored, feedback_marks};
 use crate::task::Task;
 
@@ -96,6 +97,7 @@ pub(crate) fn open_task<S: Stage>(
         running: Arc::default(),
         epoch,
         feedback_marks: marks,
+        gauges: TaskGauges::new(clients.names.stage, partition),
         blocked_until: None,
         store,
     })

@@ -170,6 +170,7 @@ impl<S: Stage> StageThread<S> {
             task.quarantined.retain(|(input, offset), _| task.offsets[*input] <= *offset);
             hold(task, draft.transition.held, &self.lanes, self.shared.stage.inputs())?;
             count(self.shared.names.stage, &draft.transition.counts, &draft.dead);
+            task.gauges.set(&draft.transition.gauges);
             for Performed { effect, trace } in draft.transition.effects {
                 let sink = EffectSink {
                     partition: task.partition,

@@ -22,6 +22,7 @@ pub mod config;
 pub mod dead_letter;
 pub mod effect;
 pub mod error;
+mod gauges;
 pub mod globals;
 pub mod health;
 mod lanes;

@@ -16,6 +16,7 @@ use sendplane_stage_api::{DeadLetter, InputClass, Stage};
 
 use crate::breaker::Breakers;
 use crate::effect::Arrived;
+use crate::gauges::TaskGauges;
 use crate::lanes::Fetched;
 use crate::store::Store;
 
@@ -53,6 +54,8 @@ pub(crate) struct Task<S: Stage> {
     pub feedback_marks: Vec<(usize, i64)>,
     /// Classes that the stage has no room for: left in Kafka, and unapplied if fetched already.
     pub held: BTreeSet<InputClass>,
+    /// What the stage says it has.
+    pub gauges: TaskGauges,
     /// Do not ask the registry again before this.
     pub blocked_until: Option<std::time::Instant>,
 }

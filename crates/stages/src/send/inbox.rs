@@ -138,18 +138,31 @@ pub(super) fn mark_all_ready(ctx: &mut Ctx<'_, '_>, prefix: &impl TableKey) {
 /// Leaves bulk in Kafka while the store holds as much of it as it may.
 pub(super) fn hold_bulk_if_full(stage: &SendStage, ctx: &mut Ctx<'_, '_>) {
     let Some(mut inbox) = ctx.get(&INBOX, &()) else { return };
+    let now = ctx.now();
     let bytes = inbox.bytes[usize::from(lane_rank(Lane::Bulk))];
     let budget = stage.settings.inbox_bytes_max;
     let resume = budget / 100 * RESUME_PERCENT;
-    let is_full = bytes >= budget || inbox.is_full && bytes > resume;
-    if is_full != inbox.is_full {
-        inbox.is_full = is_full;
+    let was_full = inbox.full_since.is_some();
+    let is_full = bytes >= budget || was_full && bytes > resume;
+    if is_full != was_full {
+        inbox.full_since = is_full.then_some(now);
         ctx.put(&INBOX, &(), &inbox);
-        ctx.count("sendplane_inbox_full_changes_total", if is_full { "full" } else { "resumed" });
     }
     if is_full {
         ctx.hold(InputClass::Bulk);
     }
+    export(ctx, &inbox);
+}
+
+/// What waits here, and for how long bulk has been waiting beyond it.
+fn export(ctx: &mut Ctx<'_, '_>, inbox: &Inbox) {
+    for lane in [Lane::Transactional, Lane::Bulk] {
+        let rank = usize::from(lane_rank(lane));
+        ctx.gauge("sendplane_inbox_messages", lane.as_str(), inbox.messages[rank]);
+        ctx.gauge("sendplane_inbox_bytes", lane.as_str(), inbox.bytes[rank]);
+    }
+    let full_for = inbox.full_since.map_or(0, |since| ctx.now().since(since).as_secs().max(1));
+    ctx.gauge("sendplane_inbox_full_seconds", Lane::Bulk.as_str(), full_for);
 }
 
 fn insert(

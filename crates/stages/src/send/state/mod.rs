@@ -109,8 +109,8 @@ pub(super) struct Inbox {
     pub messages: [u64; 2],
     /// Their approximate size by [`lane_rank`].
     pub bytes: [u64; 2],
-    /// Bulk records are left in Kafka.
-    pub is_full: bool,
+    /// Since when bulk records are left in Kafka; `None` while they are taken.
+    pub full_since: Option<Timestamp>,
 }
 
 impl TableValue for Inbox {}

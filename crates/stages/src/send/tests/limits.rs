@@ -244,11 +244,16 @@ fn bulk_is_left_in_kafka_beyond_the_budget() {
     plane.driver.restart();
     plane.send(60, Lane::Transactional);
     assert!(plane.driver.held().contains(&InputClass::Bulk), "transactional is still taken");
+    let gauge = |plane: &Plane, name| plane.driver.gauged(name, "bulk");
+    assert_eq!(gauge(&plane, "sendplane_inbox_full_seconds"), Some(1), "not 0 while it is full");
+    assert!(gauge(&plane, "sendplane_inbox_bytes") >= Some(20_000));
     plane.advance(secs(1));
     assert!(plane.driver.held().is_empty(), "what is called makes room");
-    assert_eq!(plane.driver.counted("sendplane_inbox_full_changes_total", "full"), 1);
+    assert_eq!(gauge(&plane, "sendplane_inbox_full_seconds"), Some(0));
     plane.advance(HOUR);
     assert_eq!(plane.calls.len(), 61);
+    assert_eq!(gauge(&plane, "sendplane_inbox_messages"), Some(0));
+    assert_eq!(gauge(&plane, "sendplane_inbox_bytes"), Some(0), "what came has gone");
 }
 
 #[test]
