@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use sendplane_domain::time::Timestamp;
 use sendplane_stage_api::commit::CommitRecord;
@@ -26,6 +27,8 @@ pub(crate) struct Task<S: Stage> {
     pub txn_seq: u64,
     /// `now` of the last committed transaction.
     pub last_now: Timestamp,
+    /// When it was opened here, and the time of the commit record found then; zero if there was none.
+    pub opened: (Instant, Timestamp),
     /// Per input: the next offset to commit.
     pub offsets: Vec<i64>,
     /// Nothing was ever committed: the first transaction fixes the start offsets.
@@ -54,7 +57,7 @@ pub(crate) struct Task<S: Stage> {
     /// Classes that the stage has no room for: left in Kafka, and unapplied if fetched already.
     pub held: BTreeSet<InputClass>,
     /// Do not ask the registry again before this.
-    pub blocked_until: Option<std::time::Instant>,
+    pub blocked_until: Option<Instant>,
 }
 
 impl<S: Stage> Task<S> {
