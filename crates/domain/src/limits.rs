@@ -8,6 +8,11 @@ pub const DEDUP_HORIZON: Duration = Duration::from_secs(30 * 24 * 3600);
 /// A provider call starts at most this long after its intent was committed (I3).
 pub const CALL_START_MAX: Duration = Duration::from_secs(2);
 
+/// How long a task that was taken over grants nothing: until the owner before has no call left to
+/// start, and one second more, so that no second holds calls of both. Each of them keeps the pace by
+/// itself; only together could they exceed it (I8).
+pub const TAKEOVER_WAIT: Duration = Duration::from_secs(3);
+
 /// Total time of one provider call, connect included.
 pub const CALL_TOTAL_MAX: Duration = Duration::from_secs(10);
 
@@ -28,6 +33,11 @@ pub const MESSAGE_RETENTION: Duration = Duration::from_secs(45 * 24 * 3600);
 
 /// Timers that may fire in one cycle of one task.
 pub const TIMERS_PER_CYCLE_MAX: usize = 1_000;
+
+const _: () = assert!(
+    TAKEOVER_WAIT.as_secs() > CALL_START_MAX.as_secs(),
+    "a new owner's calls keep a second's distance from those of the owner before"
+);
 
 const _: () = assert!(
     INTENT_ANSWER_MAX.as_secs()

@@ -218,6 +218,17 @@ pub enum Fault {
         /// By how much, in milliseconds.
         offset_ms: i64,
     },
+    /// A process's connections take long: its calls start late, all of them alike.
+    Far {
+        /// Which.
+        process: usize,
+        /// From.
+        from: Micros,
+        /// Until.
+        to: Micros,
+        /// How long a connection takes.
+        connect: Micros,
+    },
     /// Somebody joins and leaves a group again and again.
     Storm {
         /// Index of the stage.

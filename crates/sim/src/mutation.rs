@@ -41,6 +41,9 @@ pub enum Mutation {
     /// The time to start a call counts from when the commit's answer was read, not from when the
     /// cycle began: a process that froze in between calls however late.
     StartCountedFromAnswer,
+    /// A task that was taken over grants at once. Only a dense workload shows it: see the test of
+    /// takeovers.
+    NoTakeoverWait,
     /// A drain in doubt commits behind a new producer, without a restore.
     DrainInDoubt,
 }

@@ -107,6 +107,7 @@ impl<'p> World<'p> {
                 Fault::Stop { at, .. } | Fault::Start { at, .. } => *at,
                 Fault::Broker { from, .. }
                 | Fault::Clock { from, .. }
+                | Fault::Far { from, .. }
                 | Fault::Storm { from, .. }
                 | Fault::Provider { from, .. } => *from,
                 Fault::Crash { .. }
@@ -284,6 +285,14 @@ impl<'p> World<'p> {
                     self.once_more(fault, to);
                 } else {
                     core.clock_offset_ms = 0;
+                }
+            }
+            Fault::Far { process, to, connect, .. } => {
+                let is_far = env.now < to;
+                self.processes[process].core().connect_takes = if is_far { connect } else { 0 };
+                if is_far {
+                    env.counts.one("far providers");
+                    self.once_more(fault, to);
                 }
             }
             Fault::Storm { stage, times, gap, .. } => {

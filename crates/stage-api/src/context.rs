@@ -128,7 +128,8 @@ impl<S: Stage> Context<'_, '_, S> {
     }
 
     /// How many effects may still be started in this cycle. 0 while every slot of the host is taken,
-    /// the task is being handed over or its clock cannot be trusted: then nothing may be granted.
+    /// the task is being handed over, effects of its owner before may still start or its clock cannot
+    /// be trusted: then nothing may be granted.
     /// A result frees a slot and starts a cycle; for the other cases whoever has something to start
     /// schedules a timer to ask again.
     pub fn effects_left(&self) -> usize {

@@ -1,8 +1,9 @@
 //! One cycle of one task: inputs in, one atomic transition out.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use sendplane_domain::limits::TIMERS_PER_CYCLE_MAX;
+use sendplane_domain::limits::{CLOCK_SKEW_MAX, TAKEOVER_WAIT, TIMERS_PER_CYCLE_MAX};
 use sendplane_domain::time::Timestamp;
 use sendplane_domain::trace::TraceContext;
 
@@ -95,8 +96,20 @@ pub struct CycleTime {
     /// From the last transition; the epoch for a task just opened.
     pub timer_floor: Timestamp,
     /// Effects that may be started: what is free of the host's own bound, and 0 while the task is
-    /// handed over or the clock cannot be trusted.
+    /// handed over, the clock cannot be trusted or [`may_start_effects`] says no.
     pub effects_max: usize,
+}
+
+/// Whether a task may start effects yet: none of the owner before may still start.
+///
+/// Every effect starts within [`sendplane_domain::limits::CALL_START_MAX`] of a cycle that was
+/// committed before the task was restored, so it is enough to have been open for
+/// [`TAKEOVER_WAIT`], by a clock that cannot jump. Not even that is needed when the last commit
+/// record found then, of the time `committed` (zero if there was none), is that old by the wall
+/// clock `now`, whatever two clocks may differ by. A task rebuilt within its process waits too:
+/// its own calls may be running.
+pub fn may_start_effects(open_for: Duration, committed: Timestamp, now: Timestamp) -> bool {
+    open_for >= TAKEOVER_WAIT || now.since(committed) >= TAKEOVER_WAIT + CLOCK_SKEW_MAX
 }
 
 impl<'s, S: Stage> Cycle<'s, S> {
@@ -230,5 +243,32 @@ impl<'s, S: Stage> Cycle<'s, S> {
             next_timer,
             timer_floor,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_waits_for_the_calls_of_the_owner_before() {
+        let now = Timestamp::from_millis(1_000_000);
+        let before = |millis| now.minus(Duration::from_millis(millis));
+        let open_for = Duration::from_millis;
+        for (open_ms, committed, expected) in [
+            (0, before(10), false),
+            (2_999, before(3_009), false),
+            (3_000, before(3_010), true),
+            (0, before(7_999), false),
+            (0, before(8_000), true),
+            // The owner before had a clock that is ahead of ours.
+            (2_999, now + Duration::from_secs(4), false),
+            (3_000, now + Duration::from_secs(4), true),
+            // There was none.
+            (0, Timestamp::default(), true),
+        ] {
+            let may = may_start_effects(open_for(open_ms), committed, now);
+            assert_eq!(may, expected, "open for {open_ms} ms, {committed:?}");
+        }
     }
 }

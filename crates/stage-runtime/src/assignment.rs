@@ -14,6 +14,7 @@ use sendplane_stage_api::{InputTopic, Stage};
 
 use crate::batch::globals_applied;
 use crate::client::MemberContext;
+use crate::clock::monotonic;
 use crate::error::Error;
 use crate::gauges::TaskGauges;
 use crate::restore::{Clients, Restored, feedback_marks};
@@ -78,10 +79,12 @@ pub(crate) fn open_task<S: Stage>(
         globals_applied(&store).map_err(|detail| Error::Store { partition, detail })?;
     let mut marks = feedback_marks(clients, partition)?;
     marks.retain(|(input, mark)| offsets[*input] < *mark);
+    let last_now = last.as_ref().map_or(Timestamp::default(), |last| last.now);
     Ok(Task {
         partition,
         txn_seq: last.as_ref().map_or(0, |last| last.txn_seq),
-        last_now: last.as_ref().map_or(Timestamp::default(), |last| last.now),
+        last_now,
+        opened: (monotonic(), last_now),
         fresh: last.is_none(),
         offsets,
         torn,

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use sendplane_domain::time::Timestamp;
 use sendplane_domain::trace::{TraceContext, header};
-use sendplane_stage_api::cycle::{Applied, CycleTime};
+use sendplane_stage_api::cycle::{Applied, CycleTime, may_start_effects};
 use sendplane_stage_api::table::{TableValue, decode_value, encode_value};
 use sendplane_stage_api::{
     Codec, Cycle, DeadLetter, Encoded, Input, InputClass, RawRecord, RecordMeta, Stage,
@@ -267,12 +267,15 @@ pub(crate) fn open_cycle<'t, S: Stage>(
     task: &'t Task<S>,
     effects_max: usize,
 ) -> Cycle<'t, S> {
+    let now = env.wall.max(task.last_now);
+    let (opened_at, committed) = task.opened;
+    let may_start = env.begin_work && may_start_effects(opened_at.elapsed(), committed, now);
     let time = CycleTime {
-        now: env.wall.max(task.last_now),
+        now,
         partition: task.partition,
         partitions: env.partitions,
         timer_floor: task.timer_floor,
-        effects_max: if env.begin_work { effects_max } else { 0 },
+        effects_max: if may_start { effects_max } else { 0 },
     };
     Cycle::open(env.stage, &task.store, &env.view.tables, time)
 }

@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use sendplane_domain::time::Timestamp;
 use sendplane_stage_api::commit::CommitRecord;
@@ -27,6 +28,8 @@ pub(crate) struct Task<S: Stage> {
     pub txn_seq: u64,
     /// `now` of the last committed transaction.
     pub last_now: Timestamp,
+    /// When it was opened here, and the time of the commit record found then; zero if there was none.
+    pub opened: (Instant, Timestamp),
     /// Per input: the next offset to commit.
     pub offsets: Vec<i64>,
     /// Nothing was ever committed: the first transaction fixes the start offsets.
@@ -57,7 +60,7 @@ pub(crate) struct Task<S: Stage> {
     /// What the stage says it has.
     pub gauges: TaskGauges,
     /// Do not ask the registry again before this.
-    pub blocked_until: Option<std::time::Instant>,
+    pub blocked_until: Option<Instant>,
 }
 
 impl<S: Stage> Task<S> {

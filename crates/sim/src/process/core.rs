@@ -68,6 +68,8 @@ pub struct Core {
     pub crashes_again: bool,
     /// Its clock minus the true one.
     pub clock_offset_ms: i64,
+    /// How long its connections to the provider take beside what is usual.
+    pub connect_takes: Micros,
     /// Membership and generation.
     pub member: Option<(MemberId, u32)>,
     /// `None` is doubt: what the last transaction came to is not known.
@@ -117,6 +119,7 @@ impl Core {
             was_frozen_at: None,
             crashes_again: false,
             clock_offset_ms: 0,
+            connect_takes: 0,
             member: None,
             session: None,
             kept: None,

@@ -99,6 +99,7 @@ impl<S: Hosted> Runner<S> {
             stage: &*self.stage,
             codec: &*self.codec,
             view: &self.view,
+            at: env.now,
             // A wrong time must not be committed: every later owner would have to wait for it.
             wall: if trusted { wall } else { Timestamp::default() },
             partitions: env.shape.partitions,

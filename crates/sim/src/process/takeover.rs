@@ -227,6 +227,7 @@ impl<S: Hosted> Runner<S> {
         env.tell(&self.core, Some(partition), || {
             format!("opens at transaction {:?}", last.map(|last| last.txn_seq))
         });
+        let last_now = last.map_or(Timestamp::default(), |last| last.now);
         let inputs = self.stage.inputs().iter().enumerate();
         let feedback = inputs.filter(|(_, input)| input.class == InputClass::Feedback);
         let marks = feedback
@@ -236,7 +237,8 @@ impl<S: Hosted> Runner<S> {
         Task {
             partition,
             txn_seq: last.map_or(0, |last| last.txn_seq),
-            last_now: last.map_or(Timestamp::default(), |last| last.now),
+            last_now,
+            opened: (env.now, last_now),
             fresh: last.is_none(),
             fetched: offsets.clone(),
             offsets,

@@ -11,6 +11,7 @@ use sendplane_stage_api::commit::{COMMIT_KEY, CommitRecord};
 
 use super::hosted::Hosted;
 use crate::log::partition::Entry;
+use crate::time::Micros;
 
 /// What survives a process: the store of one partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -86,6 +87,8 @@ pub struct Task<S: Hosted> {
     pub txn_seq: u64,
     /// `now` of the last committed transaction.
     pub last_now: Timestamp,
+    /// When it was opened here, and the time of the commit record found then.
+    pub opened: (Micros, Timestamp),
     /// Per input: the next offset to commit.
     pub offsets: Vec<i64>,
     /// Per input: the next offset to fetch.

@@ -2,10 +2,11 @@
 //! order: global changes, records by class, timers, results.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use sendplane_domain::time::Timestamp;
 use sendplane_domain::trace::{TraceContext, header};
-use sendplane_stage_api::cycle::CycleTime;
+use sendplane_stage_api::cycle::{CycleTime, may_start_effects};
 use sendplane_stage_api::table::{TableValue, decode_value, encode_value};
 use sendplane_stage_api::{
     Codec, Cycle, DeadLetter, Encoded, Input, InputClass, RawRecord, RecordMeta, Transition,
@@ -19,6 +20,7 @@ use super::hosted::Hosted;
 use super::task::{Arrived, Fetched, Task};
 use crate::log::partition::Headers;
 use crate::mutation::Mutation;
+use crate::time::Micros;
 
 /// System row: the global offsets a task has been told of.
 const GLOBALS_KEY: [u8; 2] = [0x00, 0x03];
@@ -38,6 +40,8 @@ pub(super) struct Surroundings<'a, S: Hosted> {
     pub stage: &'a S,
     pub codec: &'a dyn Codec<S>,
     pub view: &'a View<S::Globals>,
+    /// True time.
+    pub at: Micros,
     pub wall: Timestamp,
     pub partitions: u32,
     /// False while the task is given up or the clock cannot be trusted: only results of running
@@ -104,12 +108,18 @@ pub(super) fn take<S: Hosted>(
     rows: &BTreeMap<Vec<u8>, Vec<u8>>,
     budget: &mut usize,
 ) -> Turn<S> {
+    let now = env.wall.max(task.last_now);
+    let (opened_at, committed) = task.opened;
+    let open_for = Duration::from_micros((env.at - opened_at).unsigned_abs());
+    let is_settled = may_start_effects(open_for, committed, now);
+    let may_start =
+        env.begin_work && (is_settled || env.mutation == Some(Mutation::NoTakeoverWait));
     let time = CycleTime {
-        now: env.wall.max(task.last_now),
+        now,
         partition: task.partition,
         partitions: env.partitions,
         timer_floor: task.timer_floor,
-        effects_max: if env.begin_work { usize::MAX } else { 0 },
+        effects_max: if may_start { usize::MAX } else { 0 },
     };
     let mut cycle = Cycle::open(env.stage, rows, &env.view.tables, time);
     let mut progress = Progress { offsets: task.offsets.clone(), ..Progress::default() };

@@ -130,7 +130,7 @@ pub fn start(env: &mut Env, core: &Core, started: Started, effect: CallProvider)
         answer: None,
         is_repeated: false,
     });
-    let connect = env.latency(0, 20);
+    let connect = env.latency(0, 20) + core.connect_takes;
     match at {
         Some(at) => env.at(at + connect, Event::Call { call, step: CallStep::Check }),
         None => {

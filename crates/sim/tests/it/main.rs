@@ -3,6 +3,7 @@
 mod matrix;
 mod mutations;
 mod seeds;
+mod takeovers;
 
 use sendplane_sim::run::{Plan, Report, run};
 

@@ -22,7 +22,7 @@ use super::state::{
     MESSAGES, Marker, Message, NUMBERS, NumberKey, QUEUE, QueueKey, READY, ROUNDS, Resource, State,
     Timer, Work, ask_timer, lane_rank, number_timer,
 };
-use super::{Ctx, SendStage, ending, inbox, intent, pair};
+use super::{Ctx, SendStage, budget, ending, inbox, intent, pair};
 use crate::directory::Subject;
 
 /// Grants of a cycle. A commit of this size takes a few milliseconds; whoever comes meanwhile waits
@@ -36,8 +36,17 @@ const BULK_GRANTS_BESIDE_TRANSACTIONAL_MAX: usize = 100;
 /// Messages looked at in a cycle: bounds those that end or are parked without a call.
 const EXAMINED_MAX: usize = 2_000;
 
-/// What a tenant may take in one turn.
+/// What a tenant of weight 1 may take in one turn. A turn of a tenant is its weight times as long.
+///
+/// **The bound** (I9). A tenant that starts to want something waits for one turn of each other one
+/// that wants something in the same lane at most: for the sum of their weights times this many
+/// grants. Over any span in which two tenants always want something, what they took divided by
+/// their weights differs by this much at most.
 const QUANTUM: u32 = 8;
+
+/// Bounds of a tenant's weight: a record that says otherwise is taken for the nearest.
+const WEIGHT_MIN: i32 = 1;
+const WEIGHT_MAX: i32 = 100;
 
 /// How soon ready numbers ask again when there was no slot. A result asks sooner.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
@@ -122,7 +131,8 @@ fn serve_lane(
     let mut turns = ctx.get(&ROUNDS, &rank).unwrap_or_default();
     let before = allowed.grants;
     while allowed.examined > 0 {
-        let next = turns.0.turn(|from| next_tenant(looks, rank, from), |_| QUANTUM);
+        let next =
+            turns.0.turn(|from| next_tenant(looks, rank, from), |tenant| quantum(ctx, tenant));
         let Some((tenant, turn)) = next else { break };
         let turn_allowed = (turn as usize).min(allowed.grants);
         let mut granted = 0;
@@ -156,6 +166,12 @@ fn serve_lane(
     if allowed.grants < before {
         ctx.put(&ROUNDS, &rank, &turns);
     }
+}
+
+/// What `tenant` may take in one turn.
+fn quantum(ctx: &Ctx<'_, '_>, tenant: &TenantId) -> u32 {
+    let weight = ctx.globals().tenant(tenant).map_or(1, |row| row.weight);
+    QUANTUM * weight.clamp(WEIGHT_MIN, WEIGHT_MAX).unsigned_abs()
 }
 
 fn next_tenant(
@@ -235,6 +251,9 @@ fn step(
         park_for_pair(ctx, entry, message, &work, pair_at);
         return Some(Step::Gone);
     }
+    if let Some(at) = budget::stands_until(ctx, &work) {
+        return Some(Step::LaneDone(Some(at)));
+    }
     match standing.may_call(common, &tenant_state(ctx, &number.0), now) {
         May::Wait(at) => return Some(Step::NumberDone(Some(at))),
         May::Never => return Some(Step::NumberDone(None)),
@@ -242,7 +261,7 @@ fn step(
         May::Call => {}
     }
     let pace = standing.pace(common, now);
-    common.debit(ctx, standing, &number.0);
+    common.debit(ctx, standing, &work);
     pair::debit(ctx, number, &work.dispatch.contact_hash);
     intent::commit(stage, ctx, message_id, message, credential, pace);
     Some(Step::Granted)

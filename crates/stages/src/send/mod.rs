@@ -20,7 +20,8 @@
 //! decided once, at the end of the cycle, over all that is ready.
 //!
 //! Reading order: [`call`] (the effect and its result), `state` (what is stored), `intake`,
-//! `inbox` (where messages wait), `grants` (who is next), `number` and `pair` (limits), `intent`,
+//! `inbox` (where messages wait), `grants` (who is next), `number`, `pair` and `budget` (limits),
+//! `intent`,
 //! `settle` (results) with `health` (what they say about others), `evidence` (webhooks), `ending`
 //! (ends and timers), `replay` (dead letters that come back), `report` (outputs).
 //!
@@ -28,6 +29,7 @@
 //! and its timer, and nowhere else (I3). A message is called again only after the attempt before
 //! it was refused or proven unsent (I4); after doubt it is not called again.
 
+mod budget;
 pub mod call;
 mod cancel;
 mod codec;
@@ -92,17 +94,19 @@ impl SendSettings {
         }
     }
 
-    /// The pace of a number whose ceiling is `messages_per_second`: the ceiling less the margin.
+    /// The pace of a number whose ceiling is `messages_per_second`: the ceiling less the margin. A
+    /// margin of the number's own goes before the deployment's.
     ///
     /// Cycles come in steps, so grants need a burst or they fall short of the pace. The margin pays
     /// for it: no closed second holds more grants than the ceiling (I8), and a burst is at most
     /// 100 ms worth (I9). Calls do not burst at all, see [`CallProvider::pace`]. A ceiling of 0 or
     /// less closes the number, any other leaves at least one a second.
-    pub fn pace(&self, messages_per_second: i32) -> Limit {
+    pub fn pace(&self, messages_per_second: i32, safety_percent: Option<i32>) -> Limit {
         let Some(granted) = u32::try_from(messages_per_second).ok().filter(|rate| *rate > 0) else {
             return Limit::CLOSED;
         };
-        let kept = u64::from(100 - self.safety_percent.min(100));
+        let own = safety_percent.map(|percent| u32::try_from(percent).unwrap_or(0));
+        let kept = u64::from(100 - own.unwrap_or(self.safety_percent).min(100));
         let pace = (u64::from(granted) * kept / 100).clamp(1, u64::from(granted.max(2) - 1)) as u32;
         let burst = (granted - pace.min(granted)).clamp(1, (pace / 10).max(1));
         Limit::per_second(pace, burst)

@@ -5,8 +5,8 @@ use sendplane_domain::id::TenantId;
 use sendplane_domain::rate::Limit;
 use sendplane_domain::time::Timestamp;
 
-use super::state::{NUMBERS, Number, NumberKey, PROVIDER, Provider, TENANTS, TenantState};
-use super::{Ctx, SendStage};
+use super::state::{NUMBERS, Number, NumberKey, PROVIDER, Provider, TENANTS, TenantState, Work};
+use super::{Ctx, SendStage, budget};
 
 /// [`sendplane_domain::rate::Gcra::earliest`] of a closed limit.
 const NEVER: Timestamp = Timestamp::from_millis(i64::MAX);
@@ -85,19 +85,19 @@ impl Common {
         Self { provider_before: provider.clone(), provider }
     }
 
-    /// A call of `number` is granted: its token is used, and half-open breakers had their probe.
-    pub fn debit(&mut self, ctx: &mut Ctx<'_, '_>, standing: &mut Standing, tenant: &TenantId) {
+    /// A call is granted: the number's token and the tenant's budget are used, and half-open
+    /// breakers had their probe.
+    pub fn debit(&mut self, ctx: &mut Ctx<'_, '_>, standing: &mut Standing, work: &Work) {
+        let tenant = &work.dispatch.tenant;
         let now = ctx.now();
         let pace = standing.pace(self, now);
         standing.row.bucket.debit(pace, now);
         standing.row.breaker.granted(now);
         self.provider.breaker.granted(now);
         let mut state = tenant_state(ctx, tenant);
-        let before = state.clone();
         state.account.granted(now);
-        if state != before {
-            ctx.put(&TENANTS, tenant, &state);
-        }
+        budget::debit(ctx, &mut state, work);
+        ctx.put(&TENANTS, tenant, &state);
     }
 
     pub fn write(self, ctx: &mut Ctx<'_, '_>) {
@@ -120,7 +120,7 @@ fn owner(stage: &SendStage, ctx: &Ctx<'_, '_>, (tenant, id): &NumberKey) -> Owne
         return Owner::Inactive;
     }
     Owner::Active {
-        pace: stage.settings.pace(number.messages_per_second),
+        pace: stage.settings.pace(number.messages_per_second, number.safety_percent),
         credential: row.credential.clone(),
     }
 }

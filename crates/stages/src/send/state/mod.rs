@@ -16,6 +16,7 @@
 mod message;
 mod number;
 mod resource;
+mod tenant;
 
 use std::time::Duration;
 
@@ -31,6 +32,7 @@ use serde::{Deserialize, Serialize};
 pub(super) use message::{End, Message, State, Work};
 pub(super) use number::{Number, Pair};
 pub use resource::Resource;
+pub(super) use tenant::{Spent, TenantState};
 
 /// How long the row of a settled message stays, so that late webhooks find it: Meta repeats them
 /// for 7 days, and a day is added for our own lag.
@@ -82,15 +84,6 @@ impl TableValue for Marker {}
 pub(super) struct Turns(pub Round<TenantId>);
 
 impl TableValue for Turns {}
-
-/// What is known about a tenant's account.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct TenantState {
-    /// Open while the access token or the account is refused.
-    pub account: Breaker,
-}
-
-impl TableValue for TenantState {}
 
 /// What is known about the provider as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

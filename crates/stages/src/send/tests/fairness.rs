@@ -66,6 +66,37 @@ fn equal_tenants_get_equal_shares_whatever_they_have_waiting() {
 }
 
 #[test]
+fn weights_are_shares() {
+    let mut plane = crowded();
+    for (name, weight) in [("t0", 1), ("t1", 3)] {
+        let mut row = sample::tenant(name);
+        row.phone_numbers[0].messages_per_second = 1_000;
+        row.weight = weight;
+        plane.set_tenant(row);
+    }
+    plane.driver.limit_effects(0);
+    for n in 0..300 {
+        feed(&mut plane, "t0", n, Lane::Bulk);
+        feed(&mut plane, "t1", n + 300, Lane::Bulk);
+    }
+    run(&mut plane, 5, 64);
+    let shares = shares(&plane, 0);
+    assert_eq!(shares, BTreeMap::from([("t0".to_owned(), 80), ("t1".to_owned(), 240)]));
+    // The bound in grants: one turn of the other, 3 x 8.
+    let longest = |name: &str| {
+        let others = |calls: &[CallProvider]| calls.iter().all(|call| call.tenant.as_str() != name);
+        (1..100).rev().find(|n| plane.calls.windows(*n).any(others)).unwrap_or(0)
+    };
+    assert_eq!((longest("t0"), longest("t1")), (24, 8));
+    // A weight out of its bounds is no reason to starve or to take all.
+    let mut row = sample::tenant("t0");
+    row.weight = -5;
+    plane.set_tenant(row);
+    run(&mut plane, 5, 8);
+    assert!(plane.calls[320..].iter().any(|call| call.tenant.as_str() == "t0"));
+}
+
+#[test]
 fn a_newcomer_waits_for_one_quantum_of_each_other_tenant_at_most() {
     let mut plane = crowded();
     plane.driver.limit_effects(0);

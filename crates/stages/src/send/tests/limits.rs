@@ -270,6 +270,6 @@ fn rows_of_pairs_are_swept() {
     let swept = plane.driver.state().len();
     assert_eq!(full - swept, 202, "a row and its end for each pair, and the sweep's timer");
     plane.advance(super::super::SETTLED_RETENTION);
-    assert_eq!(plane.driver.state().len(), empty + 3);
+    assert_eq!(plane.driver.state().len(), empty + 4);
     assert_eq!(plane.driver.next_timer(), None);
 }
