@@ -4,7 +4,7 @@ use sendplane_domain::lane::Lane;
 use sendplane_domain::opaque::HashKey;
 use sendplane_stage_api::{InputTopic, Stage};
 use sendplane_stages::ingest::{Ingest, IngestSettings};
-use sendplane_stages::policy::Policy;
+use sendplane_stages::policy::{Policy, PolicySettings};
 use sendplane_stages::send::{SendSettings, SendStage};
 use sendplane_stages::status_reconcile::StatusReconcile;
 use sendplane_wire::topic;
@@ -76,11 +76,12 @@ pub fn partition_of(tenant: &str) -> i32 {
 pub fn stages() -> [(&'static str, &'static [InputTopic]); 4] {
     let hash_key = HashKey::new("any");
     let ingest = Ingest::new(IngestSettings { hash_key: hash_key.clone() });
+    let policy = Policy::new(PolicySettings { hash_key: hash_key.clone() });
     let send = SendStage::new(SendSettings::new(hash_key));
     let reconcile = StatusReconcile::default();
     [
         (ingest.name(), ingest.inputs()),
-        (Policy.name(), Policy.inputs()),
+        (policy.name(), policy.inputs()),
         (send.name(), send.inputs()),
         (reconcile.name(), reconcile.inputs()),
     ]

@@ -6,6 +6,7 @@
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
+use crate::e164::E164;
 use crate::id::{KeyedHash, MessageId, TenantId};
 use crate::shard::ShardKey;
 
@@ -16,7 +17,7 @@ const MAC_HEX_DIGITS: usize = 16;
 pub const LENGTH_MAX: usize = 512;
 
 /// Secret of one deployment: authenticates opaque data and keys the hashes of personal values.
-/// `ingest` and `send` must hold the same one.
+/// `ingest`, `policy` and `send` must hold the same one.
 #[derive(Clone)]
 pub struct HashKey(Vec<u8>);
 
@@ -29,6 +30,11 @@ impl HashKey {
     /// Keyed hash of a personal value, 32 hexadecimal digits. `domain` keeps kinds apart.
     pub fn hash(&self, domain: &str, value: &str) -> KeyedHash {
         KeyedHash::new(&self.mac(&[domain, value])[..32])
+    }
+
+    /// The hash under which every stage knows a contact. The same number gives the same hash.
+    pub fn contact(&self, recipient: &E164) -> KeyedHash {
+        self.hash("contact", recipient.as_str())
     }
 
     fn mac(&self, parts: &[&str]) -> String {

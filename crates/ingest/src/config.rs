@@ -30,16 +30,12 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use sendplane_domain::opaque::HashKey;
 use sendplane_ingest::gateway::server::Limits;
 use sendplane_ingest::gateway::{BODY_BYTES_MAX, GatewaySettings};
 use sendplane_service::config::Section;
 use sendplane_stages::ingest::IngestSettings;
 
 use crate::secrets::AppFiles;
-
-/// Shorter keys can be guessed.
-const HASH_KEY_LEN_MIN: usize = 16;
 
 /// What the process does.
 #[derive(Clone, Debug)]
@@ -69,7 +65,8 @@ pub struct Gateway {
 pub fn read(root: &mut Section<'_>) -> Ingest {
     root.section("ingest", |section| {
         let role = section.one_of("role", &["both", "gateway", "stage"]);
-        let key = hash_key(section, role != "gateway");
+        let is_needed = role != "gateway";
+        let key = if is_needed { section.hash_key() } else { section.hash_key_if_any() };
         let gateway = section.section("gateway", gateway);
         let apps = apps(section, role != "stage");
         Ingest {
@@ -77,20 +74,6 @@ pub fn read(root: &mut Section<'_>) -> Ingest {
             gateway: (role != "stage").then_some(Gateway { apps, ..gateway }),
         }
     })
-}
-
-fn hash_key(section: &mut Section<'_>, required: bool) -> HashKey {
-    let fix = "name the file with the deployment's hash key; send has the same one";
-    let key = if required {
-        section.secret_file("hash-key-file", fix)
-    } else {
-        section.secret_file_if_any("hash-key-file").unwrap_or_default()
-    };
-    if !key.expose().is_empty() && key.expose().len() < HASH_KEY_LEN_MIN {
-        let fix = "make it 16 bytes or longer, for example with `openssl rand -hex 32`";
-        section.problem("hash-key-file", "names a key that is too short", fix);
-    }
-    HashKey::new(key.expose())
 }
 
 /// Everything but the apps, which are listed outside `[ingest.gateway]`.

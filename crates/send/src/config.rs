@@ -2,15 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use sendplane_domain::opaque::HashKey;
 use sendplane_provider::{CloudApi, Config as ApiConfig};
 use sendplane_service::config::{Secret, Section};
 use sendplane_stages::send::SendSettings;
 
 const DAY_MS: u64 = 24 * 3_600_000;
-
-/// Shorter keys can be guessed.
-const HASH_KEY_LEN_MIN: usize = 16;
 
 /// What the send stage is told.
 #[derive(Clone, Debug)]
@@ -28,14 +24,8 @@ pub struct Send {
 /// Reads `[send]`.
 pub fn read(root: &mut Section<'_>) -> Send {
     root.section("send", |section| {
-        let fix = "name the file with the deployment's hash key; ingest has the same one";
-        let key = section.secret_file("hash-key-file", fix);
-        if !key.expose().is_empty() && key.expose().len() < HASH_KEY_LEN_MIN {
-            let fix = "make it 16 bytes or longer, for example with `openssl rand -hex 32`";
-            section.problem("hash-key-file", "names a key that is too short", fix);
-        }
         let calls_max = section.whole("max-concurrent-calls", 512, 1..=4_096) as usize;
-        let defaults = SendSettings::new(HashKey::new(key.expose()));
+        let defaults = SendSettings::new(section.hash_key());
         let settings = SendSettings {
             doubt_window: section.millis("doubt-window-ms", defaults.doubt_window, 1_000..=DAY_MS),
             safety_percent: section.whole(

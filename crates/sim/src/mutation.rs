@@ -46,11 +46,16 @@ pub enum Mutation {
     NoTakeoverWait,
     /// A drain in doubt commits behind a new producer, without a restore.
     DrainInDoubt,
+    /// Send reads suppressions and does not keep them.
+    SuppressionIgnored,
+    /// Send opens a message that it gave back for any dispatch, also that of the decision it gave
+    /// back.
+    DecisionUnchecked,
 }
 
 impl Mutation {
     /// All of them, each with the promise that the oracle must name.
-    pub const ALL: [(Mutation, &'static str); 18] = [
+    pub const ALL: [(Mutation, &'static str); 20] = [
         (Mutation::EffectsBeforeCommit, "I3"),
         (Mutation::ResendOnTimeout, "I4"),
         (Mutation::LastStatusWins, "I10"),
@@ -69,5 +74,7 @@ impl Mutation {
         (Mutation::DeadlineIgnored, "I3"),
         (Mutation::StartCountedFromAnswer, "I3"),
         (Mutation::DrainInDoubt, "I7"),
+        (Mutation::SuppressionIgnored, "I11"),
+        (Mutation::DecisionUnchecked, "I4"),
     ];
 }

@@ -5,7 +5,9 @@
 
 use std::marker::PhantomData;
 
-use sendplane_domain::id::{IdempotencyKey, KeyedHash, MessageId, PhoneNumberId, TenantId, Wamid};
+use sendplane_domain::id::{
+    IdempotencyKey, KeyedHash, MessageId, PhoneNumberId, TemplateName, TenantId, Wamid,
+};
 use sendplane_domain::time::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -178,7 +180,7 @@ macro_rules! text_key {
     )*};
 }
 
-text_key!(TenantId, IdempotencyKey, PhoneNumberId, Wamid, KeyedHash);
+text_key!(TenantId, IdempotencyKey, PhoneNumberId, TemplateName, Wamid, KeyedHash);
 
 macro_rules! integer_key {
     ($($name:ty),*) => {$(

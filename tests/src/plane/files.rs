@@ -64,6 +64,7 @@ impl Plane {
              secret-file = \"{dir}/app-secret\"\nverify-token-file = \"{dir}/verify-token\"\n",
             self.gateway_port
         );
+        let policy = format!("[policy]\nhash-key-file = \"{dir}/hash-key\"\n");
         let send = format!(
             "[send]\nhash-key-file = \"{dir}/hash-key\"\nprovider-url = \"http://127.0.0.1:{}\"\n\
              api-version = \"v23.0\"\ndoubt-window-ms = {doubt_window_ms}\n\
@@ -72,7 +73,7 @@ impl Plane {
         );
         let reconcile = format!("[status-reconcile]\ndoubt-window-ms = {doubt_window_ms}\n");
         self.write("ingest.toml", &format!("{common}{ingest}"));
-        self.write("policy.toml", &common);
+        self.write("policy.toml", &format!("{common}{policy}"));
         self.write("send.toml", &format!("{common}{send}"));
         self.write("status-reconcile.toml", &format!("{common}{reconcile}"));
     }

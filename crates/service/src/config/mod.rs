@@ -5,6 +5,7 @@
 //! tree through [`Section`].
 
 mod base;
+mod hash_key;
 mod kafka;
 mod secret;
 mod section;

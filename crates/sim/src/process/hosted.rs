@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use sendplane_domain::opaque::HashKey;
 use sendplane_stage_api::{Codec, Cycle, Stage};
 use sendplane_stages::ingest::{Ingest, IngestCodec, IngestSettings};
-use sendplane_stages::policy::{Policy, PolicyCodec};
+use sendplane_stages::policy::{Policy, PolicyCodec, PolicySettings};
 use sendplane_stages::schemas::Schemas;
 use sendplane_stages::send::call::{CallProvider, CallResult};
 use sendplane_stages::send::{SendCodec, SendSettings, SendStage};
@@ -69,7 +69,10 @@ pub fn process(shape: &Shape, index: usize) -> Box<dyn Process> {
             let stage = Ingest::new(IngestSettings { hash_key });
             runner(core, stage, Rc::new(IngestCodec::new(schemas)))
         }
-        1 => runner(core, Policy, Rc::new(PolicyCodec::new(schemas))),
+        1 => {
+            let stage = Policy::new(PolicySettings { hash_key });
+            runner(core, stage, Rc::new(PolicyCodec::new(schemas)))
+        }
         2 => {
             let doubt_window = shape.doubt_window;
             let settings = SendSettings { doubt_window, ..SendSettings::new(hash_key) };

@@ -1,7 +1,7 @@
 //! The way of a request: attributed, placed, judged, and then admitted or refused.
 
 use sendplane_domain::e164::E164;
-use sendplane_domain::id::{IdempotencyKey, KeyedHash, MessageId, SourcePosition, TemplateName};
+use sendplane_domain::id::{IdempotencyKey, MessageId, SourcePosition, TemplateName};
 use sendplane_domain::lane::Lane;
 use sendplane_domain::opaque::HashKey;
 use sendplane_domain::shard::ShardKey;
@@ -191,10 +191,6 @@ struct Asked {
     category: Option<String>,
 }
 
-fn contact_hash(key: &HashKey, recipient: &E164) -> KeyedHash {
-    key.hash("contact", recipient.as_str())
-}
-
 fn admitted(
     key: &HashKey,
     request: SendRequest,
@@ -207,7 +203,7 @@ fn admitted(
         tenant: request.tenant,
         idempotency_key: request.idempotency_key,
         lane: asked.lane,
-        contact_hash: contact_hash(key, &accepted.recipient),
+        contact_hash: key.contact(&accepted.recipient),
         recipient: accepted.recipient,
         template_name: request.template_name,
         template_language: request.template_language,
@@ -253,7 +249,7 @@ fn refused(
             .filter(|text| within(text, rules::LANGUAGE_LEN_MAX)),
         template_version: None,
         category: asked.category,
-        contact_hash: recipient.map(|recipient| contact_hash(key, &recipient)),
+        contact_hash: recipient.map(|recipient| key.contact(&recipient)),
         phone_number_id: None,
         next_at: None,
         decided_at: now,

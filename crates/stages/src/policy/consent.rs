@@ -18,10 +18,10 @@ use sendplane_domain::id::TenantId;
 use sendplane_domain::shard::ShardKey;
 use sendplane_domain::time::Timestamp;
 use sendplane_stage_api::{Context, RecordMeta, Table, TableKey, TableValue};
-use sendplane_wire::record::{ConsentChange, ConsentScope, ConsentState};
+use sendplane_wire::record::{ConsentChange, ConsentScope, ConsentState, Suppression};
 use serde::{Deserialize, Serialize};
 
-use super::Policy;
+use super::{Output, Policy};
 
 /// Consent by contact. Owner: policy. Retention: none, a withdrawal has no end.
 pub const CONSENT: Table<ContactKey, Consent> = Table::new(0x0100, "consent");
@@ -144,7 +144,13 @@ const GRANT_IN_FUTURE: Fault = Fault {
           producer's clock or unit (milliseconds) and produce the change again",
 };
 
-pub(super) fn apply(change: &ConsentChange, meta: &RecordMeta, ctx: &mut Context<'_, '_, Policy>) {
+/// Takes a change in. An effective one is told to send, for what is released already (I11).
+pub(super) fn apply(
+    stage: &Policy,
+    change: &ConsentChange,
+    meta: &RecordMeta,
+    ctx: &mut Context<'_, '_, Policy>,
+) {
     let owner = ShardKey::of(change.tenant.clone()).partition(ctx.partitions());
     if owner != ctx.partition() {
         let (at, of) = (meta.partition, ctx.partitions());
@@ -166,12 +172,17 @@ pub(super) fn apply(change: &ConsentChange, meta: &RecordMeta, ctx: &mut Context
         let mut consent = ctx.get(&CONSENT, &contact).unwrap_or_default();
         let before = consent.clone();
         // A time ahead of ours would outrank what the person decides next.
-        let applied = consent.change(scope, is_withdrawn, change.changed_at.min(ctx.now()));
+        let changed_at = change.changed_at.min(ctx.now());
+        let applied = consent.change(scope, is_withdrawn, changed_at);
         if consent != before {
             ctx.put(&CONSENT, &contact, &consent);
         }
         let label = match applied {
-            Applied::Effective => "effective",
+            Applied::Effective => {
+                let row = suppression(stage, &contact, &consent, changed_at, ctx.now());
+                ctx.emit(Output::Suppression(Box::new(row)));
+                "effective"
+            }
             Applied::Unchanged => "unchanged",
             Applied::OutOfOrder => "out_of_order",
         };
@@ -179,6 +190,25 @@ pub(super) fn apply(change: &ConsentChange, meta: &RecordMeta, ctx: &mut Context
     }
     if let Some(Fault { field, fix }) = fault {
         ctx.dead_letter(CONSENT_INVALID, format!("{field}: {fix}"));
+    }
+}
+
+/// The contact's consent as send is told of it.
+fn suppression(
+    stage: &Policy,
+    contact: &ContactKey,
+    consent: &Consent,
+    changed_at: Timestamp,
+    now: Timestamp,
+) -> Suppression {
+    Suppression {
+        tenant: contact.tenant.clone(),
+        contact_hash: stage.settings.hash_key.contact(&contact.recipient),
+        consent_seq: i64::try_from(consent.consent_seq).unwrap_or(i64::MAX),
+        marketing_withdrawn: consent.marketing.is_withdrawn,
+        all_withdrawn: consent.all.is_withdrawn,
+        changed_at,
+        published_at: now,
     }
 }
 

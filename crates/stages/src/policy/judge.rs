@@ -23,6 +23,10 @@ pub struct Facts<'a> {
     pub template: Option<&'a Template>,
     /// What the contact agreed to.
     pub consent: &'a Consent,
+    /// The number of this decision about the message, from 1.
+    pub decision_seq: u32,
+    /// Why send gave the message back after the decision before; `None` at the first.
+    pub given_back: Option<&'a str>,
 }
 
 /// A verdict with its grounds.

@@ -1,37 +1,41 @@
 //! Policy: may this message be sent, to this person, now?
 //!
 //! ```text
-//! consent ──▶ consent of a contact
+//! consent ──▶ consent of a contact ─▶ suppressions (for what is released already)
 //!                   │
 //! admitted ──▶ judge (pure) ──┬─▶ dispatch   (verdict DISPATCH)
-//!                             └─▶ decisions  (every verdict, with every rule)
+//! given back ──────┘          └─▶ decisions  (every verdict, with every rule)
 //! ```
 //!
-//! Reading order: [`consent`] (the state), [`judge`](judge()) and its rules, [`Policy`], the codec,
-//! `replay` (dead letters that come back).
+//! Reading order: [`consent`] (the state), [`judge`](judge()) and its rules, [`Policy`], `decide`
+//! (the outputs), `replan` (messages that send gave back), `decided` (no decision is made twice),
+//! the codec.
 //!
 //! Consent is of class [`InputClass::Feedback`]: the host applies it up to the end it saw at the
 //! start of a cycle before it gives the stage any work (I11). Nothing here compares offsets of the
 //! two topics; a stage that judged first and learned later would only be as good as that order.
 //!
 //! **Architecture invariant:** a verdict is a function of the admitted record, the consent row, the
-//! pinned global tables and `now`. Judging writes no state, so a record that is processed again
-//! cannot be judged twice. Only a record that comes from the dead letters is remembered (`replay`):
-//! an operator may send it twice, and a message has one decision.
+//! pinned global tables and `now`. Judging an admitted message writes no state. Only what may come
+//! twice is remembered (`decided`): a dead letter, which an operator may replay as often as they
+//! like, and a message that send gave back. Each decision about a message has a number and is made
+//! once.
 
 mod codec;
 pub mod consent;
+mod decide;
+mod decided;
 mod judge;
 mod replan;
-mod replay;
 mod rules;
 #[cfg(test)]
 mod tests;
 
 use sendplane_domain::id::MessageId;
+use sendplane_domain::opaque::HashKey;
 use sendplane_stage_api::{Context, Input, InputClass, InputTopic, RecordMeta, Stage};
 use sendplane_wire::record::{
-    AdmittedMessage, ConsentChange, DecidingStage, Decision, Dispatch, Replan, Suppression,
+    AdmittedMessage, ConsentChange, Decision, Dispatch, Replan, Suppression,
 };
 use sendplane_wire::topic;
 
@@ -39,7 +43,7 @@ pub use codec::PolicyCodec;
 pub use judge::{Facts, Judgement, Release, judge};
 
 use crate::directory::{Directory, TemplateKey};
-use consent::{CONSENT, ContactKey};
+use decide::FIRST_DECISION;
 
 /// Largest value of any input, in bytes: twice what ingest admits at most. A dispatch holds hardly
 /// more than the message it was made of, and send takes 256 KiB.
@@ -68,9 +72,25 @@ const INPUTS: &[InputTopic] = &[
     },
 ];
 
+/// Options of the stage.
+#[derive(Clone, Debug)]
+pub struct PolicySettings {
+    /// The deployment's secret: keys the hash under which send knows a contact.
+    pub hash_key: HashKey,
+}
+
 /// The policy stage.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Policy;
+#[derive(Clone, Debug)]
+pub struct Policy {
+    settings: PolicySettings,
+}
+
+impl Policy {
+    /// With its options.
+    pub fn new(settings: PolicySettings) -> Self {
+        Self { settings }
+    }
+}
 
 /// An input of the policy stage.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,8 +117,8 @@ pub enum Output {
 /// A stored timer: policy defers no message yet. Append-only.
 #[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
 pub enum Timer {
-    /// A replayed message may be forgotten.
-    ReplayExpires(MessageId),
+    /// What was decided about a message may be forgotten.
+    DecidedExpires(MessageId),
 }
 
 /// Policy calls nothing outside.
@@ -127,14 +147,15 @@ impl Stage for Policy {
                 globals.tenant(&message.tenant).is_none()
                     || globals.template(&template_key(message)).is_none()
             }
-            Record::Consent(_) | Record::Replan(_) => false,
+            Record::Replan(replan) => replan::misses_global(replan, globals),
+            Record::Consent(_) => false,
         }
     }
 
     fn apply(&self, input: Input<Self>, ctx: &mut Context<'_, '_, Self>) {
         match input {
-            Input::Record { record, meta } => apply_record(record, &meta, ctx),
-            Input::Timer(Timer::ReplayExpires(message_id)) => replay::expire(message_id, ctx),
+            Input::Record { record, meta } => self.apply_record(record, &meta, ctx),
+            Input::Timer(Timer::DecidedExpires(message_id)) => decided::expire(message_id, ctx),
             Input::Effect(result) => match result {},
             // The tables are read at the judgement; nothing is kept that a change could outdate.
             Input::Control(_) => {}
@@ -142,86 +163,19 @@ impl Stage for Policy {
     }
 }
 
-fn apply_record(record: Record, meta: &RecordMeta, ctx: &mut Context<'_, '_, Policy>) {
-    match record {
-        Record::Admitted(message) => {
-            if meta.replay_of.is_none() || replay::is_first(message.message_id, ctx) {
-                release_or_not(&message, ctx);
+impl Policy {
+    fn apply_record(&self, record: Record, meta: &RecordMeta, ctx: &mut Context<'_, '_, Self>) {
+        match record {
+            Record::Admitted(message) => {
+                let is_replay = meta.replay_of.is_some();
+                if is_replay && !decided::is_due(message.message_id, FIRST_DECISION, ctx) {
+                    return ctx.count(decide::DECISIONS_TOTAL, "replay_repeated");
+                }
+                decide::decide(&message, FIRST_DECISION, None, ctx);
             }
+            Record::Consent(change) => consent::apply(self, &change, meta, ctx),
+            Record::Replan(replan) => replan::apply(*replan, ctx),
         }
-        Record::Consent(change) => consent::apply(&change, meta, ctx),
-        Record::Replan(replan) => replan::apply(*replan, ctx),
-    }
-}
-
-fn release_or_not(message: &AdmittedMessage, ctx: &mut Context<'_, '_, Policy>) {
-    let contact = ContactKey::new(message.tenant.clone(), message.recipient.clone());
-    let consent = ctx.get(&CONSENT, &contact).unwrap_or_default();
-    let now = ctx.now();
-    let directory = ctx.globals();
-    let judgement = judge(&Facts {
-        message,
-        now,
-        tenant: directory.tenant(&message.tenant),
-        template: directory.template(&template_key(message)),
-        consent: &consent,
-    });
-    ctx.count("sendplane_decisions_total", judgement.reason.unwrap_or("dispatch"));
-    let decision = decision(message, &judgement, ctx);
-    if let Some(release) = judgement.release {
-        ctx.emit(Output::Dispatch(Box::new(Dispatch {
-            message_id: message.message_id,
-            tenant: message.tenant.clone(),
-            lane: judgement.lane,
-            phone_number_id: release.phone_number_id,
-            recipient: message.recipient.clone(),
-            contact_hash: message.contact_hash.clone(),
-            template_name: message.template_name.clone(),
-            template_language: message.template_language.clone(),
-            template_version: release.template_version,
-            category: release.category.to_owned(),
-            parameters: release.parameters,
-            campaign: message.campaign.clone(),
-            consent_seq: i64::try_from(consent.consent_seq).unwrap_or(i64::MAX),
-            valid_until: message.deadline,
-            dispatched_at: now,
-            decision_seq: 1,
-            idempotency_key: message.idempotency_key.clone(),
-            order_id: message.order_id.clone(),
-            created_at: message.created_at,
-            admitted_at: message.admitted_at,
-            deadline: message.deadline,
-        })));
-    }
-    ctx.emit(Output::Decision(Box::new(decision)));
-}
-
-fn decision(
-    message: &AdmittedMessage,
-    judgement: &Judgement,
-    ctx: &Context<'_, '_, Policy>,
-) -> Decision {
-    Decision {
-        message_id: message.message_id,
-        tenant: message.tenant.clone(),
-        idempotency_key: message.idempotency_key.clone(),
-        stage: DecidingStage::Policy,
-        verdict: judgement.verdict,
-        reason: judgement.reason.map(str::to_owned),
-        detail: judgement.detail.clone(),
-        duplicate_of: None,
-        rules: judgement.rules.clone(),
-        lane: Some(judgement.lane.as_str().to_owned()),
-        campaign: message.campaign.clone(),
-        template_name: Some(message.template_name.clone()),
-        template_language: Some(message.template_language.clone()),
-        template_version: judgement.template_version,
-        category: judgement.category.map(str::to_owned),
-        contact_hash: Some(message.contact_hash.clone()),
-        phone_number_id: judgement.phone_number_id.clone(),
-        next_at: None,
-        decided_at: ctx.now(),
-        decision_seq: Some(1),
     }
 }
 

@@ -4,6 +4,7 @@
 //! of variables, never their values.
 
 use sendplane_domain::lane::Category;
+use sendplane_domain::provider_code::CodeClass;
 use sendplane_wire::record::{ParameterFormat, Verdict};
 
 use super::judge::{Facts, category_text};
@@ -17,6 +18,10 @@ const SPACES_MAX: usize = 4;
 /// Most names listed in a detail, and the length each is cut to.
 const NAMES_MAX: usize = 5;
 const NAME_CHARS_MAX: usize = 64;
+
+/// Decisions about one message that may release it. Each one after the first answers a fact that
+/// changed or a refusal; a message that meets so many of them is held up by something else.
+const DECISIONS_MAX: u32 = 5;
 
 /// What a rule found.
 pub(super) enum Finding {
@@ -44,6 +49,8 @@ pub(super) const RULES: &[(&str, Rule)] = &[
     ("tenant_active", tenant_active),
     ("deadline", deadline),
     ("consent", consent),
+    ("provider_refusal", provider_refusal),
+    ("decisions", decisions),
     ("template_known", template_known),
     ("template_approved", template_approved),
     ("category_known", category_known),
@@ -96,6 +103,42 @@ fn consent(facts: &Facts<'_>) -> Finding {
         (true, Some(Category::Authentication | Category::Utility | Category::Service))
         | (false, _) => passed(format!("not withdrawn, consent_seq {}", consent.consent_seq)),
     }
+}
+
+/// Whether the provider refused the message for a reason that no other decision can remove.
+fn provider_refusal(facts: &Facts<'_>) -> Finding {
+    let refused = |class: &CodeClass| facts.given_back == Some(class.as_str());
+    let Some(class) = CodeClass::ALL.into_iter().find(refused) else {
+        return passed("not refused");
+    };
+    let fail = |verdict, detail: &str| {
+        Finding::Failed(Failure { verdict, reason: class.as_str(), detail: detail.to_owned() })
+    };
+    match class {
+        CodeClass::RecipientMarketingCap => {
+            fail(Verdict::Suppress, "the provider takes no more marketing for this person for now")
+        }
+        CodeClass::WindowClosed => {
+            fail(Verdict::Block, "the provider takes it only within the customer's window")
+        }
+        CodeClass::RouteMarketing | CodeClass::RouteMessages => {
+            fail(Verdict::Block, "the provider takes it only through its other endpoint")
+        }
+        // Whether it has passed by now is send's to know, which holds the message as long.
+        other => passed(format!("refused as {}, which may pass", other.as_str())),
+    }
+}
+
+fn decisions(facts: &Facts<'_>) -> Finding {
+    let number = facts.decision_seq;
+    if number <= DECISIONS_MAX {
+        return passed(format!("decision {number} of at most {DECISIONS_MAX}"));
+    }
+    let why = cut(facts.given_back.unwrap_or("no reason"));
+    block(
+        "replanned_too_often",
+        format!("released {DECISIONS_MAX} times and given back each time, the last time for {why}"),
+    )
 }
 
 fn template_known(facts: &Facts<'_>) -> Finding {

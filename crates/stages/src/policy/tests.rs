@@ -2,6 +2,7 @@
 
 mod consent;
 mod dispatch;
+mod replan;
 mod replay;
 
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ use sendplane_domain::lane::Lane;
 use sendplane_domain::time::Timestamp;
 use sendplane_stage_api::driver::{Driver, Produced};
 use sendplane_wire::record::{
-    ConsentScope, ConsentState, ParameterFormat, Template, Tenant, Verdict,
+    ConsentScope, ConsentState, DecidingStage, ParameterFormat, Template, Tenant, Verdict,
 };
 
 use super::*;
@@ -44,6 +45,39 @@ pub(super) fn message() -> AdmittedMessage {
     }
 }
 
+pub(super) fn hash_key() -> HashKey {
+    HashKey::new("secret")
+}
+
+pub(super) fn policy() -> Policy {
+    Policy::new(PolicySettings { hash_key: hash_key() })
+}
+
+/// `message`, released by decision `decision_seq` and given back.
+pub(super) fn given_back(message: AdmittedMessage, decision_seq: i32, reason: &str) -> Replan {
+    Replan {
+        message_id: message.message_id,
+        tenant: message.tenant,
+        decision_seq,
+        reason: reason.into(),
+        template_version: None,
+        idempotency_key: message.idempotency_key,
+        order_id: message.order_id,
+        lane: message.lane,
+        recipient: message.recipient,
+        contact_hash: message.contact_hash,
+        template_name: message.template_name,
+        template_language: message.template_language,
+        variables: message.variables,
+        campaign: message.campaign,
+        phone_number_id: message.phone_number_id,
+        created_at: message.created_at,
+        admitted_at: message.admitted_at,
+        deadline: message.deadline,
+        given_back_at: NOW,
+    }
+}
+
 pub(super) fn template() -> Template {
     sample::template("acme", "order_update", "utility", 2)
 }
@@ -60,7 +94,7 @@ pub(super) fn change(scope: ConsentScope, state: ConsentState, minute: i64) -> C
 }
 
 pub(super) fn driver(tenant: Option<Tenant>, template: Option<Template>) -> Driver<Policy> {
-    let mut driver = Driver::new(Policy, NOW);
+    let mut driver = Driver::new(policy(), NOW);
     tenant.into_iter().for_each(|row| drop(driver.global(sample::set_tenant(row))));
     template.into_iter().for_each(|row| drop(driver.global(sample::set_template(row))));
     driver
@@ -68,6 +102,10 @@ pub(super) fn driver(tenant: Option<Tenant>, template: Option<Template>) -> Driv
 
 pub(super) fn admit(driver: &mut Driver<Policy>, message: AdmittedMessage) -> Produced<Policy> {
     driver.record(topic::admitted(message.lane), Record::Admitted(Box::new(message)))
+}
+
+pub(super) fn replan(driver: &mut Driver<Policy>, replan: Replan) -> Produced<Policy> {
+    driver.record(topic::POLICY_FEEDBACK, Record::Replan(Box::new(replan)))
 }
 
 pub(super) fn consent(driver: &mut Driver<Policy>, change: ConsentChange) -> Produced<Policy> {
@@ -96,6 +134,8 @@ struct Given {
     tenant: Option<Tenant>,
     template: Option<Template>,
     withdrawn: Vec<ConsentScope>,
+    /// The decision before, and why send did not go by it.
+    given_back: Option<(i32, &'static str)>,
 }
 
 fn judged(change: impl FnOnce(&mut Given)) -> (Option<Dispatch>, Decision) {
@@ -104,13 +144,17 @@ fn judged(change: impl FnOnce(&mut Given)) -> (Option<Dispatch>, Decision) {
         tenant: Some(sample::tenant("acme")),
         template: Some(template()),
         withdrawn: Vec::new(),
+        given_back: None,
     };
     change(&mut given);
     let mut driver = driver(given.tenant, given.template);
     for scope in given.withdrawn {
         consent(&mut driver, self::change(scope, ConsentState::Withdrawn, 0));
     }
-    outcome(admit(&mut driver, given.message))
+    outcome(match given.given_back {
+        None => admit(&mut driver, given.message),
+        Some((seq, reason)) => replan(&mut driver, self::given_back(given.message, seq, reason)),
+    })
 }
 
 fn set(given: &mut Given, name: &str, value: impl Into<String>) {
@@ -134,6 +178,18 @@ const CASES: &[Case] = &[
     ("consent", Verdict::Suppress, "consent_withdrawn_marketing", |given| {
         given.withdrawn = vec![ConsentScope::Marketing];
         given.template = Some(sample::template("acme", "order_update", "marketing", 2));
+    }),
+    ("provider_refusal", Verdict::Suppress, "recipient_marketing_cap", |given| {
+        given.given_back = Some((1, "recipient_marketing_cap"));
+    }),
+    ("provider_refusal", Verdict::Block, "window_closed", |given| {
+        given.given_back = Some((1, "window_closed"));
+    }),
+    ("provider_refusal", Verdict::Block, "route_marketing", |given| {
+        given.given_back = Some((1, "route_marketing"));
+    }),
+    ("decisions", Verdict::Block, "replanned_too_often", |given| {
+        given.given_back = Some((5, "consent_changed"));
     }),
     ("template_known", Verdict::Block, "template_unknown", |given| given.template = None),
     ("template_known", Verdict::Block, "template_unknown", |given| {
@@ -236,6 +292,8 @@ fn rules_are_listed_in_order_and_completely() {
             "tenant_active",
             "deadline",
             "consent",
+            "provider_refusal",
+            "decisions",
             "template_known",
             "phone_number",
             "variables_well_formed",
@@ -247,11 +305,13 @@ fn rules_are_listed_in_order_and_completely() {
 
 #[test]
 fn boundaries_pass() {
-    let passing: [fn(&mut Given); 4] = [
+    let passing: [fn(&mut Given); 6] = [
         |given| given.message.deadline = NOW,
         |given| set(given, "1", "a    b"),
         |given| set(given, "1", "ä".repeat(1_024)),
         |given| given.withdrawn = vec![ConsentScope::Marketing],
+        |given| given.given_back = Some((4, "consent_changed")),
+        |given| given.given_back = Some((1, "suspend_template")),
     ];
     for (index, change) in passing.into_iter().enumerate() {
         let (dispatch, decision) = judged(change);
@@ -279,16 +339,16 @@ fn details_name_what_to_mend_and_nothing_personal() {
 fn only_a_missing_row_is_waited_for() {
     let mut directory = Directory::default();
     let record = Record::Admitted(Box::new(message()));
-    assert!(Policy.misses_global(&record, &directory));
+    assert!(policy().misses_global(&record, &directory));
     sendplane_stage_api::Globals::apply(
         &mut directory,
         &sample::set_tenant(sample::tenant("acme")),
     );
-    assert!(Policy.misses_global(&record, &directory), "the template is still missing");
+    assert!(policy().misses_global(&record, &directory), "the template is still missing");
     let mut paused = template();
     paused.status = "PAUSED".into();
     sendplane_stage_api::Globals::apply(&mut directory, &sample::set_template(paused));
-    assert!(!Policy.misses_global(&record, &directory));
+    assert!(!policy().misses_global(&record, &directory));
     let change = change(ConsentScope::All, ConsentState::Granted, 0);
-    assert!(!Policy.misses_global(&Record::Consent(Box::new(change)), &Directory::default()));
+    assert!(!policy().misses_global(&Record::Consent(Box::new(change)), &Directory::default()));
 }

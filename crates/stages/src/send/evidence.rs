@@ -4,7 +4,7 @@ use sendplane_domain::id::KeyedHash;
 use sendplane_wire::record::{AttemptEvent, Feedback};
 
 use super::state::{End, MESSAGES, Message, State};
-use super::{Ctx, ending, inbox, report};
+use super::{Ctx, ending, inbox, opt_out, report};
 
 /// Settles what the webhook proves.
 ///
@@ -17,6 +17,9 @@ pub(super) fn hear(ctx: &mut Ctx<'_, '_>, feedback: &Feedback) {
         return;
     };
     ctx.set_trace(message.trace.clone());
+    if opt_out::is_said_by(feedback) && opt_out::publish(ctx, &mut message, feedback.occurred_at) {
+        ctx.put(&MESSAGES, &message_id, &message);
+    }
     if !hear_of(ctx, &mut message, &feedback.wamid_hash) {
         return;
     }

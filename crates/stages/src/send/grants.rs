@@ -22,7 +22,7 @@ use super::state::{
     MESSAGES, Marker, Message, NUMBERS, NumberKey, QUEUE, QueueKey, READY, ROUNDS, Resource, State,
     Timer, Work, ask_timer, lane_rank, number_timer,
 };
-use super::{Ctx, SendStage, budget, ending, inbox, intent, pair};
+use super::{Ctx, SendStage, budget, ending, inbox, intent, pair, recheck};
 use crate::directory::Subject;
 
 /// Grants of a cycle. A commit of this size takes a few milliseconds; whoever comes meanwhile waits
@@ -241,6 +241,10 @@ fn step(
         return Some(Step::Gone);
     };
     let credential = credential.clone();
+    if let Some(breach) = recheck::breach(ctx, &work) {
+        recheck::keep_back(ctx, entry, message, work, breach);
+        return Some(Step::Gone);
+    }
     if let Some((id, until)) = paused(ctx, &work) {
         ctx.count("sendplane_parked_total", "switch");
         inbox::park(ctx, entry, message, Resource::Switch(id), until);

@@ -12,7 +12,7 @@ use super::state::{
     INBOX, Inbox, MESSAGES, Marker, Message, NUMBERS, NumberKey, PARKED, QUEUE, QueueKey, READY,
     Resource, State, Timer, Work, lane_rank, message_timer, resource_timer,
 };
-use super::{Ctx, SendStage, pair};
+use super::{Ctx, SendStage, pair, recheck};
 
 /// Parked messages that go back at once, at most; the rest follows in the next cycle.
 const RELEASED_MAX: usize = 500;
@@ -87,6 +87,10 @@ pub(super) fn release(ctx: &mut Ctx<'_, '_>, resource: &Resource) {
             pair::released(ctx, &((tenant.clone(), number.clone()), contact.clone()))
         }
         Resource::Switch(_) => usize::MAX,
+        Resource::Template(tenant, name, language) => {
+            let is_held = recheck::is_held(ctx.globals(), tenant, name, language);
+            if is_held { 0 } else { usize::MAX }
+        }
     };
     let entries = ctx.scan(&PARKED, resource, count.min(RELEASED_MAX));
     if entries.len() == RELEASED_MAX {

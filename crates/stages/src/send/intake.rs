@@ -6,7 +6,7 @@ use sendplane_wire::record::Dispatch;
 use sendplane_wire::topic;
 
 use super::state::{MESSAGES, Message, Work};
-use super::{Ctx, ending, inbox, replay};
+use super::{Ctx, ending, give_back, inbox, replay};
 
 /// Takes the message in once; a repetition changes nothing.
 pub(super) fn take_in(ctx: &mut Ctx<'_, '_>, dispatch: Box<Dispatch>, meta: &RecordMeta) {
@@ -14,10 +14,19 @@ pub(super) fn take_in(ctx: &mut Ctx<'_, '_>, dispatch: Box<Dispatch>, meta: &Rec
     let known = ctx.get(&MESSAGES, &dispatch.message_id);
     let work = Work::of(dispatch, lane);
     match (known, &meta.replay_of) {
+        (Some(message), _) if is_later(&work, &message) => {
+            give_back::take_again(ctx, message, work);
+        }
         (known, Some(mark)) => replay::take(ctx, known, work, mark),
         (Some(_), None) => ctx.count("sendplane_duplicate_dispatches_total", lane.as_str()),
         (None, None) => begin_first(ctx, work),
     }
+}
+
+/// Whether policy has decided again since. Ids are not shared: a dispatch of another tenant was
+/// altered, and is no decision about this message.
+fn is_later(work: &Work, message: &Message) -> bool {
+    work.decision_seq() > message.decision_seq && work.dispatch.tenant == message.tenant
 }
 
 /// Takes in a message that has no row.

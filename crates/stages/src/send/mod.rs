@@ -12,6 +12,7 @@
 //!                                       webhook ─▶ Settled (accepted) ◀───┤
 //!                                   end of doubt ─▶ Settled (unknown) ◀───┘
 //! Settled (rejected, dead lettered) ─replay─▶ Waiting
+//! Waiting, Submitting ─breach, refusal─▶ Settled (given back) ─later decision─▶ Waiting
 //! ```
 //!
 //! A webhook settles any state: it proves that Meta accepted the message.
@@ -21,9 +22,10 @@
 //!
 //! Reading order: [`call`] (the effect and its result), `state` (what is stored), `intake`,
 //! `inbox` (where messages wait), `grants` (who is next), `number`, `pair` and `budget` (limits),
-//! `intent`,
-//! `settle` (results) with `health` (what they say about others), `evidence` (webhooks), `ending`
-//! (ends and timers), `replay` (dead letters that come back), `report` (outputs).
+//! `recheck` (is it still so?) with `suppression` (consent), `intent`, `settle` (results) with
+//! `health` (what they say about others), `evidence` (webhooks), `opt_out`, `ending` (ends and
+//! timers), `give_back` (back to policy and again), `replay` (dead letters that come back), `report`
+//! (outputs).
 //!
 //! **Architecture invariant:** a call is asked for in the cycle that commits its intent, its debit
 //! and its timer, and nowhere else (I3). A message is called again only after the attempt before
@@ -35,6 +37,7 @@ mod cancel;
 mod codec;
 mod ending;
 mod evidence;
+mod give_back;
 mod grants;
 mod health;
 mod inbox;
@@ -42,7 +45,9 @@ mod intake;
 mod intent;
 mod notice;
 mod number;
+mod opt_out;
 mod pair;
+mod recheck;
 mod replay;
 mod report;
 mod settle;
@@ -203,6 +208,7 @@ impl Stage for SendStage {
         match record {
             Record::Dispatch(dispatch) => {
                 globals.number(&dispatch.tenant, &dispatch.phone_number_id).is_none()
+                    || recheck::may_be_behind(globals, dispatch)
             }
             Record::Feedback(_)
             | Record::Suppression(_)
@@ -234,9 +240,13 @@ impl Stage for SendStage {
             // What it is about happens at the end of the cycle.
             Input::Timer(Timer::Ask) => {}
             Input::Timer(Timer::Sweep) => pair::sweep(ctx),
+            Input::Timer(Timer::SuppressionEnds(tenant, contact)) => {
+                suppression::end(ctx, &(tenant, contact));
+            }
             Input::Effect(result) => settle::settle(self, ctx, result),
             Input::Control(Change::Tenant(tenant, _)) => inbox::mark_all_ready(ctx, &tenant),
-            Input::Control(Change::Template(..) | Change::Gateway(..)) => {}
+            Input::Control(Change::Template(key, _)) => recheck::template_changed(ctx, key),
+            Input::Control(Change::Gateway(..)) => {}
             // Whatever it says now: what it held is looked at again, and held again if need be.
             Input::Control(Change::Switch(id, _)) => inbox::release(ctx, &Resource::Switch(id)),
         }

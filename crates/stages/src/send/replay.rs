@@ -8,6 +8,7 @@
 //! |---|---|
 //! | given up, rejected | goes on as the next attempt; expires when `valid_until` is over |
 //! | waiting, submitting, in doubt, accepted, expired, unknown | ignored and counted |
+//! | given back to policy, or under a later decision than the letter | ignored and counted |
 //! | none, and the letter was never taken in | taken in like any dispatch |
 //! | none, and there was one or may have been | dead letter `replay_forgotten` |
 //!
@@ -72,7 +73,7 @@ fn reopen(ctx: &mut Ctx<'_, '_>, mut message: Message, work: Work) {
         );
         return ctx.dead_letter("replay_mismatch", detail);
     }
-    let found = standing(&message);
+    let found = standing(&message, &work);
     ctx.count(REPLAYS_TOTAL, found);
     if found == REOPENED {
         message.phone_number_id = work.dispatch.phone_number_id.clone();
@@ -83,7 +84,11 @@ fn reopen(ctx: &mut Ctx<'_, '_>, mut message: Message, work: Work) {
 const REOPENED: &str = "reopened";
 
 /// [`REOPENED`] for a message that may be called again, else why it may not.
-fn standing(message: &Message) -> &'static str {
+fn standing(message: &Message, work: &Work) -> &'static str {
+    // What the letter holds was decided on facts that policy has found to be others.
+    if work.decision_seq() < message.decision_seq {
+        return "superseded";
+    }
     match &message.state {
         State::Waiting { .. } | State::Parked { .. } => "waiting",
         State::Submitting { .. } => "submitting",

@@ -15,7 +15,7 @@ use super::call::{CallOutcome, CallResult, NotStarted};
 use super::health::{self, Sign};
 use super::report::Fault;
 use super::state::{End, MESSAGES, Message, State, Work};
-use super::{Ctx, Output, SendStage, ending, evidence, inbox, pair, report};
+use super::{Ctx, Output, SendStage, ending, evidence, give_back, inbox, opt_out, pair, report};
 
 /// What a result says about its attempt.
 enum Finding {
@@ -175,7 +175,10 @@ fn fail(stage: &SendStage, ctx: &mut Ctx<'_, '_>, mut open: Open, failure: Failu
         pair::hold(ctx, &open.message.number(), &open.work.dispatch.contact_hash, at);
     }
     let fault = Fault { class: failure.class, ..failure.fault };
-    let Open { message_id, message, work, latency_ms, .. } = open;
+    let Open { message_id, mut message, work, latency_ms, .. } = open;
+    if fault.class == Some(CodeClass::RecipientOptedOut) {
+        opt_out::publish(ctx, &mut message, ctx.now());
+    }
     // An earlier attempt turned out to be accepted while this one was out: nothing is left to do.
     let is_accepted = !message.wamids.is_empty();
     let attempt = message.attempt;
@@ -204,11 +207,13 @@ fn fail(stage: &SendStage, ctx: &mut Ctx<'_, '_>, mut open: Open, failure: Failu
             ctx.emit(Output::dead_letter(work.dispatch, &message, &why));
             ending::settled(ctx, message_id, message, End::DeadLettered, false);
         }
-        // Policy cannot be asked again yet.
-        Next::Reject | Next::Replan => {
+        Next::Reject => {
             record.disposition = Disposition::Reject;
             ctx.emit(record.into());
             ending::settled(ctx, message_id, message, End::Rejected, false);
+        }
+        Next::Replan => {
+            give_back::after_answer(ctx, message_id, message, work, record, failure.class);
         }
         // The next attempt would come too late: it is reported as one that expired, so that no
         // reader takes this refusal for the end.

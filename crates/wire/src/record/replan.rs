@@ -60,3 +60,13 @@ pub struct Replan {
 }
 
 avro_record!(Replan, "sendplane.policy-feedback.v1/Replan.avsc");
+
+/// Reasons of send's own. A message that the provider refused has the class of the refusal.
+impl Replan {
+    /// The contact's consent has changed since the decision.
+    pub const CONSENT_CHANGED: &'static str = "consent_changed";
+    /// The template has another version or another category.
+    pub const TEMPLATE_CHANGED: &'static str = "template_changed";
+    /// The template is gone, or will not be approved again by itself.
+    pub const TEMPLATE_NOT_APPROVED: &'static str = "template_not_approved";
+}

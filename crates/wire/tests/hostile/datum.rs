@@ -72,7 +72,7 @@ pub fn any(schema: &Json, record: &str, field: &str, entropy: &mut Entropy<'_>) 
 }
 
 fn primitive(name: &str, record: &str, field: &str, entropy: &mut Entropy<'_>) -> Datum {
-    let is_ours = ["AdmittedMessage", "Dispatch"].contains(&record);
+    let is_ours = ["AdmittedMessage", "Dispatch", "Replan"].contains(&record);
     match (name, field) {
         ("string", "recipient") if is_ours => {
             let digits = 10_i64.pow(7 + entropy.below(8) as u32) + entropy.integer().rem_euclid(10);
@@ -104,15 +104,27 @@ fn uuid(entropy: &mut Entropy<'_>) -> String {
 
 /// The default of a field, as a value.
 pub fn default_of(field: &Json) -> Datum {
-    match (&field["type"], &field["default"]) {
-        (Json::Array(_), Json::Null) => Datum::Union(0, Box::new(Datum::Null)),
-        (_, Json::Array(_)) => Datum::Array(Vec::new()),
-        (_, Json::Object(_)) => Datum::Map(BTreeMap::new()),
-        (r#type, default @ Json::String(_)) => {
-            let symbols = r#type["symbols"].as_array().expect("an enum");
-            let index = symbols.iter().position(|symbol| symbol == default);
-            Datum::Integer(index.expect("a symbol of the enum") as i64)
+    default_as(&field["type"], &field["default"])
+}
+
+fn default_as(schema: &Json, default: &Json) -> Datum {
+    match (schema, default) {
+        // The specification: a union's default is of its first branch.
+        (Json::Array(branches), default) => {
+            Datum::Union(0, Box::new(default_as(&branches[0], default)))
         }
+        (_, Json::Null) => Datum::Null,
+        (_, Json::Bool(value)) => Datum::Boolean(*value),
+        (_, Json::Number(number)) => Datum::Integer(number.as_i64().expect("a whole number")),
+        (_, Json::Array(items)) if items.is_empty() => Datum::Array(Vec::new()),
+        (_, Json::Object(entries)) if entries.is_empty() => Datum::Map(BTreeMap::new()),
+        (schema, Json::String(text)) => match schema["symbols"].as_array() {
+            Some(symbols) => {
+                let index = symbols.iter().position(|symbol| symbol == default);
+                Datum::Integer(index.expect("a symbol of the enum") as i64)
+            }
+            None => Datum::Text(text.clone()),
+        },
         other => panic!("no schema of ours has a default like {other:?}"),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use sendplane_domain::e164::E164;
 use sendplane_domain::id::{KeyedHash, PhoneNumberId, TenantId};
 use sendplane_domain::lane::Lane;
 use sendplane_domain::provider_code::CodeClass;
@@ -33,13 +34,16 @@ pub(in crate::send) struct Message {
     pub granted_at: Timestamp,
     /// Calls made once more after a doubt that silence ended.
     pub resends: u32,
+    /// Whom a marketing message is for: the provider may say, also long after the content is
+    /// forgotten, that this person stopped marketing. Taken when that is published.
+    pub opt_out_of: Option<E164>,
 }
 
 /// The stored form of a message contains the dispatch record as it is: a change of that record is a
 /// change of this format too, and a test with stored bytes says so.
 impl TableValue for Message {
-    /// 2 knows [`State::Parked`]. 3 knows decisions after the first, re-sends, and a dispatch that
-    /// can be given back.
+    /// 2 knows [`State::Parked`]. 3 knows decisions after the first, re-sends, a dispatch that can
+    /// be given back, and whom an opt-out would be of.
     const VERSION: u16 = 3;
 }
 
@@ -96,11 +100,19 @@ impl Message {
             trace: trace.clone(),
             attempt: 0,
             wamids: Vec::new(),
-            decision_seq: u32::try_from(work.dispatch.decision_seq).unwrap_or(1).max(1),
+            decision_seq: work.decision_seq(),
             granted_at: Timestamp::default(),
             resends: 0,
+            opt_out_of: work.opt_out_of(),
             state: State::Settled { end: End::Expired, awaits_answer: false },
         }
+    }
+
+    /// Goes on under the decision that released `work`.
+    pub fn adopt(&mut self, work: &Work) {
+        self.phone_number_id = work.dispatch.phone_number_id.clone();
+        self.decision_seq = work.decision_seq();
+        self.opt_out_of = work.opt_out_of();
     }
 
     pub fn number(&self) -> NumberKey {
@@ -121,6 +133,15 @@ impl Work {
     /// A message that has not failed yet, or is given new retries.
     pub fn of(dispatch: Box<Dispatch>, lane: Lane) -> Self {
         Self { dispatch, lane, failures: BTreeMap::new() }
+    }
+
+    /// The decision that released it.
+    pub fn decision_seq(&self) -> u32 {
+        u32::try_from(self.dispatch.decision_seq).unwrap_or(1).max(1)
+    }
+
+    fn opt_out_of(&self) -> Option<E164> {
+        (self.dispatch.category == "marketing").then(|| self.dispatch.recipient.clone())
     }
 
     /// About how much of the disk budget it takes. The same whenever it is asked.

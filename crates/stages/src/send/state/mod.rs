@@ -8,6 +8,7 @@
 //! | `numbers` | every number that ever had a message: bucket, throttle, breaker |
 //! | `ready` | every number that may have something due and has not been looked at to the end |
 //! | `pairs` | every pair of number and contact that was used lately |
+//! | `suppressions` | every contact whose consent has changed lately |
 //! | `tenants`, `provider`, `inbox`, `rounds` | breakers, what is waiting, whose turn it is |
 //!
 //! Every state of a message but none names the time it waits for, and the message's one timer stands
@@ -48,6 +49,9 @@ pub(super) type QueueKey = (NumberKey, u8, Timestamp, MessageId);
 /// A number and a contact of it.
 pub(super) type PairKey = (NumberKey, KeyedHash);
 
+/// A contact of a tenant.
+pub(super) type ContactKey = (TenantId, KeyedHash);
+
 pub(super) const MESSAGES: Table<MessageId, Message> = Table::new(0x0100, "messages");
 /// One entry for each message in [`State::Waiting`], and no other.
 pub(super) const QUEUE: Table<QueueKey, Marker> = Table::new(0x0101, "queue");
@@ -64,6 +68,7 @@ pub(super) const PAIR_ENDS: Table<(u64, PairKey), Marker> = Table::new(0x0107, "
 pub(super) const TENANTS: Table<TenantId, TenantState> = Table::new(0x0108, "tenants");
 pub(super) const INBOX: Table<(), Inbox> = Table::new(0x0109, "inbox");
 pub(super) const PROVIDER: Table<(), Provider> = Table::new(0x010a, "provider");
+pub(super) const SUPPRESSIONS: Table<ContactKey, Suppressed> = Table::new(0x0110, "suppressions");
 
 /// The lane's place in the queue: transactional first.
 pub(super) const fn lane_rank(lane: Lane) -> u8 {
@@ -95,6 +100,15 @@ pub(super) struct Provider {
 
 impl TableValue for Provider {}
 
+/// What policy said of a contact's consent last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Suppressed {
+    /// The contact's counter. A message released under a lower one is not sent.
+    pub consent_seq: i64,
+}
+
+impl TableValue for Suppressed {}
+
 /// What waits in this partition, in the queue or parked.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Inbox {
@@ -121,6 +135,8 @@ pub enum Timer {
     Ask,
     /// Rows of pairs that say nothing any more are deleted.
     Sweep,
+    /// A contact's suppression can concern no message any more.
+    SuppressionEnds(TenantId, KeyedHash),
 }
 
 /// The one timer of a message: a change of state replaces it.
@@ -141,6 +157,11 @@ pub(super) fn resource_timer(resource: &Resource) -> TimerKey {
 /// The task's timer for [`Timer::Ask`].
 pub(super) fn ask_timer() -> TimerKey {
     TimerKey::new(4, &())
+}
+
+/// The one timer of a contact's suppression.
+pub(super) fn suppression_timer(contact: &ContactKey) -> TimerKey {
+    TimerKey::new(0x10, contact)
 }
 
 /// The task's timer for [`Timer::Sweep`].

@@ -1,6 +1,6 @@
 //! What a message may wait for beside time and its number's turn.
 
-use sendplane_domain::id::{KeyedHash, PhoneNumberId, TenantId};
+use sendplane_domain::id::{KeyedHash, PhoneNumberId, TemplateName, TenantId};
 use sendplane_stage_api::TableKey;
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,8 @@ pub enum Resource {
     Pair(TenantId, PhoneNumberId, KeyedHash),
     /// The end of an operator's pause, by the switch's id.
     Switch(String),
+    /// A template that is not approved for the time being, by its name and language.
+    Template(TenantId, TemplateName, String),
 }
 
 impl TableKey for Resource {
@@ -27,6 +29,12 @@ impl TableKey for Resource {
                 out.push(1);
                 id.encode(out);
             }
+            Self::Template(tenant, name, language) => {
+                out.push(2);
+                tenant.encode(out);
+                name.encode(out);
+                language.encode(out);
+            }
         }
     }
 
@@ -38,6 +46,11 @@ impl TableKey for Resource {
                 KeyedHash::decode(bytes)?,
             )),
             1 => Some(Self::Switch(String::decode(bytes)?)),
+            2 => Some(Self::Template(
+                TenantId::decode(bytes)?,
+                TemplateName::decode(bytes)?,
+                String::decode(bytes)?,
+            )),
             _ => None,
         }
     }

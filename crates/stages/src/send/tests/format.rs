@@ -32,6 +32,7 @@ fn messages() -> Vec<Message> {
         decision_seq: 1,
         granted_at: Timestamp::default(),
         resends: 0,
+        opt_out_of: Some(E164::parse("+4915112345678").unwrap()),
         tenant: TenantId::new(TENANT),
         phone_number_id: PhoneNumberId::new(NUMBER),
         trace: TraceContext { tracestate: Some("x=1".into()), ..TraceContext::default() },
@@ -53,7 +54,7 @@ fn stored_messages_keep_their_bytes() {
     let digest = hex::encode(hasher.finalize());
     assert_eq!(
         &digest[..16],
-        "202f842f07811a15",
+        "63aea576f6331616",
         "the stored format changed: raise Message::VERSION and read the old one in upgrade()"
     );
 }

@@ -6,11 +6,14 @@ mod crashes;
 mod evidence;
 mod fairness;
 mod format;
+mod give_back;
 mod limits;
+mod opt_out;
 mod outcomes;
 mod pauses;
 mod properties;
 mod queue;
+mod recheck;
 mod replay;
 
 use std::collections::BTreeMap;
@@ -30,15 +33,15 @@ use sendplane_stage_api::driver::{Driver, Produced};
 use sendplane_stage_api::{Cycle, Globals, Input, RecordMeta, Transition};
 use sendplane_wire::cloud_api::{Acceptance, Answer, ApiError, UnparsedReason};
 use sendplane_wire::record::{
-    Attempt, AttemptEvent, Dispatch, Disposition, Feedback, ReceiptStatus, TemplateParameter,
-    Tenant,
+    Attempt, AttemptEvent, Dispatch, Disposition, Feedback, ReceiptStatus, Template,
+    TemplateParameter, Tenant,
 };
 use sendplane_wire::topic;
 
 use super::Output;
 use super::call::{CallOutcome, CallProvider, CallResult, NotStarted};
 use super::{Record, SendSettings, SendStage};
-use crate::directory::{Change, Directory, sample};
+use crate::directory::{Change, Directory, TemplateKey, sample};
 
 const START: Timestamp = Timestamp::from_millis(1_790_000_000_000);
 const TENANT: &str = "acme";
@@ -134,6 +137,11 @@ fn tenant(messages_per_second: i32) -> Tenant {
     tenant
 }
 
+/// The template of every message.
+fn template(category: &str) -> Template {
+    sample::template(TENANT, "order_update", category, 1)
+}
+
 /// A task of the stage, and all that came out of it.
 struct Plane {
     driver: Driver<SendStage>,
@@ -192,8 +200,17 @@ impl Plane {
         self.driver.now()
     }
 
+    /// With the template of every message, approved, if it has none.
     fn set_tenant(&mut self, row: Tenant) {
+        let template = Template { tenant: row.tenant.clone(), ..template("utility") };
+        if self.directory.template(&TemplateKey::of(&template)).is_none() {
+            self.set_template(template);
+        }
         self.control(sample::set_tenant(row));
+    }
+
+    fn set_template(&mut self, row: Template) {
+        self.control(sample::set_template(row));
     }
 
     fn control(&mut self, change: Change) {

@@ -119,10 +119,7 @@ fn what_can_never_succeed_is_rejected_at_once() {
     for (code, class) in [
         (100, "permanent_request"),
         (131026, "permanent_recipient"),
-        (131047, "window_closed"),
         (131050, "recipient_opted_out"),
-        (132015, "suspend_template"),
-        (131063, "route_marketing"),
     ] {
         let mut plane = Plane::new();
         plane.send(1, Lane::Bulk);

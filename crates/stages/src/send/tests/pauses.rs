@@ -47,6 +47,7 @@ fn each_part_of_the_scope_narrows_it() {
     for n in 0..7 {
         for (change, is_held) in [(hits[n], true), (misses[n], false)] {
             let mut plane = Plane::new();
+            plane.set_template(template("marketing"));
             let mut switch = all();
             // Everything fits but the part that is changed.
             hits.iter().for_each(|hit| hit(&mut switch));
