@@ -9,6 +9,7 @@ mod dlq;
 mod message;
 mod outcomes;
 mod output;
+mod pauses;
 mod render;
 mod request;
 mod schemas;
@@ -78,6 +79,9 @@ fn run(cli: &Cli) -> Result<ExitCode, Fault> {
         Command::Tail(command) => tail::run(&session, command),
         Command::Message(command) => message::run(&session, command),
         Command::Outcomes(command) => outcomes::run(&session, command),
+        Command::Pause(command) => pauses::pause(&session, command),
+        Command::Resume(command) => pauses::resume(&session, command),
+        Command::Pauses => pauses::list(&session),
         Command::Dlq(command) => dlq::run(&session, command),
         Command::State(command) => state::run(&session, command),
     }
