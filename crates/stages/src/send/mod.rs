@@ -12,6 +12,7 @@
 //!                                       webhook ─▶ Settled (accepted) ◀───┤
 //!                                   end of doubt ─▶ Settled (unknown) ◀───┘
 //! Settled (rejected, dead lettered) ─replay─▶ Waiting
+//! Waiting, Parked ─cancel─▶ Settled (cancelled)
 //! ```
 //!
 //! A webhook settles any state: it proves that Meta accepted the message.
@@ -21,8 +22,9 @@
 //!
 //! Reading order: [`call`] (the effect and its result), `state` (what is stored), `intake`,
 //! `inbox` (where messages wait), `grants` (who is next), `number` and `pair` (limits), `intent`,
-//! `settle` (results) with `health` (what they say about others), `evidence` (webhooks), `ending`
-//! (ends and timers), `replay` (dead letters that come back), `report` (outputs).
+//! `settle` (results) with `health` (what they say about others), `evidence` (webhooks), `cancel`
+//! (messages that are withdrawn), `ending` (ends and timers), `replay` (dead letters that come back),
+//! `report` (outputs).
 //!
 //! **Architecture invariant:** a call is asked for in the cycle that commits its intent, its debit
 //! and its timer, and nowhere else (I3). A message is called again only after the attempt before
@@ -226,6 +228,9 @@ impl Stage for SendStage {
             // What it is about happens at the end of the cycle.
             Input::Timer(Timer::Ask) => {}
             Input::Timer(Timer::Sweep) => pair::sweep(ctx),
+            Input::Timer(Timer::Withdrawn(tenant, message_id)) => {
+                cancel::forget(ctx, tenant, message_id);
+            }
             Input::Effect(result) => settle::settle(self, ctx, result),
             Input::Control(Change::Tenant(tenant, _)) => inbox::mark_all_ready(ctx, &tenant),
             Input::Control(Change::Template(..) | Change::Gateway(..)) => {}

@@ -1,6 +1,7 @@
 //! The stage in the in-memory driver, which proves at each commit that the state equals the fold of
 //! the changelog. A restart there loses everything but the changelog.
 
+mod cancels;
 mod crashes;
 mod evidence;
 mod fairness;
