@@ -75,6 +75,11 @@ pub enum Command {
     /// Look at outcomes
     #[command(subcommand)]
     Outcomes(Outcomes),
+    /// Withdraw a message before it is sent, and wait for the answer
+    ///
+    /// Exit codes: 0 cancelled, 3 too late, 4 not found, 5 not answered in time. Of several
+    /// messages of an order the answer that asks for most attention counts.
+    Cancel(CancelArgs),
     /// Hold back messages until the pause is lifted or expires; nothing is lost or sent meanwhile
     Pause(PauseArgs),
     /// Lift pauses
@@ -208,6 +213,9 @@ pub struct SendArgs {
     /// Correlation id to find in the outcomes
     #[arg(long)]
     pub correlation_id: Option<String>,
+    /// Order or case that the message is about; a cancel may name it
+    #[arg(long)]
+    pub order_id: Option<String>,
     /// How many requests
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub count: u32,
@@ -258,6 +266,32 @@ pub enum Outcomes {
         #[arg(long)]
         campaign: Option<String>,
     },
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("named").required(true).args(["message", "key", "order"]))]
+pub struct CancelArgs {
+    /// Tenant that owns the message
+    #[arg(long)]
+    pub tenant: String,
+    /// The message, by its id
+    #[arg(long, value_name = "ID")]
+    pub message: Option<String>,
+    /// The message, by the idempotency key of its request
+    #[arg(long)]
+    pub key: Option<String>,
+    /// All messages of an order, by the order id of their requests
+    #[arg(long, value_name = "ORDER_ID")]
+    pub order: Option<String>,
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// How long to wait for the answers; 0s only asks
+    #[arg(long, default_value = "10s", value_name = "SPAN")]
+    pub wait: String,
+    /// Who asks; the name of this host is added
+    #[arg(long, env = "USER", value_name = "NAME")]
+    pub by: Option<String>,
 }
 
 /// Which messages; all that is given must fit.
@@ -444,6 +478,16 @@ mod tests {
         assert!(parses("sendplane message show --tenant acme --key k"));
         assert!(!parses("sendplane message show --key k"));
         assert!(!parses("sendplane message show"));
+    }
+
+    #[test]
+    fn a_cancel_names_its_message_in_one_way() {
+        let parses = |line: &str| Cli::try_parse_from(line.split(' ')).is_ok();
+        assert!(parses("sendplane cancel --tenant acme --key k --reason gone"));
+        assert!(parses("sendplane cancel --tenant acme --order 17 --reason gone --wait 2s"));
+        assert!(!parses("sendplane cancel --tenant acme --reason gone"));
+        assert!(!parses("sendplane cancel --tenant acme --key k --order 17 --reason gone"));
+        assert!(!parses("sendplane cancel --tenant acme --key k"));
     }
 
     #[test]

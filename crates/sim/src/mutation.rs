@@ -43,11 +43,13 @@ pub enum Mutation {
     StartCountedFromAnswer,
     /// A drain in doubt commits behind a new producer, without a restore.
     DrainInDoubt,
+    /// What send remembers of cancels that came too early or too late is not stored.
+    WithdrawalNotStored,
 }
 
 impl Mutation {
     /// All of them, each with the promise that the oracle must name.
-    pub const ALL: [(Mutation, &'static str); 18] = [
+    pub const ALL: [(Mutation, &'static str); 19] = [
         (Mutation::EffectsBeforeCommit, "I3"),
         (Mutation::ResendOnTimeout, "I4"),
         (Mutation::LastStatusWins, "I10"),
@@ -66,5 +68,6 @@ impl Mutation {
         (Mutation::DeadlineIgnored, "I3"),
         (Mutation::StartCountedFromAnswer, "I3"),
         (Mutation::DrainInDoubt, "I7"),
+        (Mutation::WithdrawalNotStored, "cancel"),
     ];
 }

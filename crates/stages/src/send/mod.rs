@@ -235,7 +235,10 @@ impl Stage for SendStage {
             Input::Control(Change::Tenant(tenant, _)) => inbox::mark_all_ready(ctx, &tenant),
             Input::Control(Change::Template(..) | Change::Gateway(..)) => {}
             // Whatever it says now: what it held is looked at again, and held again if need be.
-            Input::Control(Change::Switch(id, _)) => inbox::release(ctx, &Resource::Switch(id)),
+            Input::Control(Change::Switch(id, _)) => {
+                inbox::release(ctx, &Resource::Switch(id));
+                inbox::mark_all_ready(ctx, &());
+            }
         }
     }
 

@@ -81,7 +81,10 @@ fn a_repeated_request_is_cancelled_as_the_one_that_was_admitted() {
     let mut driver = driver();
     let id = admitted(&send(&mut driver, &of_order("k-1", "17"))).message_id;
     assert_eq!(summary(&send(&mut driver, &of_order("k-1", "17"))), "duplicate duplicate");
-    assert_eq!(summary(&send(&mut driver, &of_order("k-1", "18"))), "refuse idempotency_key_reused");
+    assert_eq!(
+        summary(&send(&mut driver, &of_order("k-1", "18"))),
+        "refuse idempotency_key_reused"
+    );
     assert_eq!(named(&ask(&mut driver, &by_key("k-1"))), [id]);
     assert_eq!(named(&ask(&mut driver, &by_order("17"))), [id]);
     assert_eq!(summary(&ask(&mut driver, &by_order("18"))), "cancel notfound");
