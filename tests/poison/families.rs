@@ -164,7 +164,9 @@ fn noise(len: usize) -> Vec<u8> {
 /// Keys and headers nobody expects. Keys count on the topics that come from outside only.
 fn keys(records: &mut Records, topic: &'static str, good: &[u8]) -> Vec<Case> {
     let code = match topic {
-        topic::REQUESTS_TRANSACTIONAL | topic::REQUESTS_BULK => Some("key_mismatch"),
+        topic::REQUESTS_TRANSACTIONAL | topic::REQUESTS_BULK | topic::CANCELS => {
+            Some("key_mismatch")
+        }
         topic::CONSENT => Some("consent_invalid"),
         _ => None,
     };

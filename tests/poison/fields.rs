@@ -3,7 +3,9 @@
 //! An expectation is written as `dead CODE`, `ends STATE`, `ends STATE reason` or `used`. Where a
 //! stage refuses by design, the table says so: a refusal is an outcome its caller sees.
 
-use sendplane_domain::id::{IdempotencyKey, KeyedHash, PhoneNumberId, TemplateName, TenantId};
+use sendplane_domain::id::{
+    IdempotencyKey, KeyedHash, MessageId, PhoneNumberId, TemplateName, TenantId,
+};
 use sendplane_domain::time::Timestamp;
 use sendplane_tests::counter::wall;
 use sendplane_wire::codec::AvroRecord;
@@ -73,6 +75,13 @@ pub fn cases(records: &mut Records, topic: &'static str) -> Vec<Case> {
             let good = |m: &Message| m.receipt(ReceiptStatus::Delivered);
             let key = |receipt: &Receipt| (receipt.tenant.to_string(), String::new());
             changed(records, topic, RECEIPTS, good, key)
+        }
+        topic::CANCELS => changed(records, topic, CANCELS, Message::cancel, |cancel| {
+            (cancel.tenant.to_string(), String::new())
+        }),
+        topic::CANCELLATIONS => {
+            let key = |cancel: &Cancellation| (cancel.tenant.to_string(), String::new());
+            changed(records, topic, CANCELLATIONS, Message::cancellation, key)
         }
         topic::WEBHOOKS => bodies::webhooks(records),
         topic::REROUTED => bodies::rerouted(records),
@@ -304,6 +313,42 @@ const FEEDBACK: &[Change<Feedback>] = &[
     }),
     ("used", "status nobody knows", |f| f.status = ReceiptStatus::Unknown),
     ("used", "hash of 100 KB", |f| f.wamid_hash = KeyedHash::new("\0".repeat(100_000))),
+];
+
+const CANCELS: &[Change<CancelRequest>] = &[
+    ("dead tenant_invalid", "empty tenant", |c| c.tenant = TenantId::new("")),
+    ("dead tenant_invalid", "tenant of 300 bytes", |c| c.tenant = TenantId::new("t".repeat(300))),
+    ("dead cancel_id_invalid", "empty id", |c| c.cancel_id = String::new()),
+    ("dead cancel_id_invalid", "id of 257 characters", |c| c.cancel_id = "c".repeat(257)),
+    ("dead record_too_large", "reason of 100 KB", |c| c.reason = "x".repeat(100_000)),
+    ("used", "unknown tenant", |c| c.tenant = TenantId::new("nobody")),
+    ("used", "names nothing", |c| c.message_id = None),
+    ("used", "names three ways", |c| {
+        c.idempotency_key = Some(IdempotencyKey::new("k"));
+        c.order_id = text("17");
+    }),
+    ("used", "order of controls", |c| {
+        c.message_id = None;
+        c.order_id = text("\0\u{202e}");
+    }),
+    ("used", "empty key", |c| {
+        c.message_id = None;
+        c.idempotency_key = Some(IdempotencyKey::new(""));
+    }),
+    ("used", "asked at the end", |c| c.requested_at = MAX),
+];
+
+const CANCELLATIONS: &[Change<Cancellation>] = &[
+    ("used", "empty texts", |c| {
+        c.cancel_id = String::new();
+        c.reason = String::new();
+        c.requested_by = String::new();
+    }),
+    ("used", "unknown tenant", |c| c.tenant = TenantId::new("nobody")),
+    ("used", "id of zeros", |c| c.message_id = MessageId::from_bytes([0; 16])),
+    ("used", "id of ones", |c| c.message_id = MessageId::from_bytes([0xff; 16])),
+    ("used", "negative count", |c| c.messages = i32::MIN),
+    ("used", "asked at the beginning", |c| c.requested_at = MIN),
 ];
 
 const DECISIONS: &[Change<Decision>] = &[

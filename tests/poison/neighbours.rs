@@ -55,6 +55,18 @@ pub fn neighbour(
             let after = vec![raw(topic::REQUESTS_TRANSACTIONAL, asked)];
             (vec![], records.encode(topic, &message.opt_out()), after, ends("SUPPRESSED"))
         }
+        // Withdrawn before it is dispatched: the dispatch ends at once.
+        topic::CANCELS | topic::CANCELLATIONS => {
+            let dispatch = message.dispatch(lane);
+            let dispatch = records.encode(topic::DISPATCH_TRANSACTIONAL, &dispatch);
+            let after = vec![raw(topic::DISPATCH_TRANSACTIONAL, dispatch)];
+            let value = if topic == topic::CANCELS {
+                records.encode(topic, &message.cancel())
+            } else {
+                records.encode(topic, &message.cancellation())
+            };
+            (known, value, after, ends("CANCELLED"))
+        }
         topic::WEBHOOKS => {
             let hash = records.wamid_hash(&message.wamid());
             let attempt = message.attempt(AttemptEvent::Accepted, Some(hash));

@@ -300,6 +300,28 @@ impl Message {
         }
     }
 
+    /// Its caller wants it no more.
+    pub fn cancel(&self) -> CancelRequest {
+        CancelRequest {
+            cancel_id: format!("cancel-{}", self.number),
+            tenant: self.tenant(),
+            message_id: Some(self.id),
+            idempotency_key: None,
+            order_id: None,
+            reason: "withdrawn".into(),
+            requested_by: "poison".into(),
+            requested_at: wall(),
+        }
+    }
+
+    /// What ingest makes of it.
+    pub fn cancellation(&self) -> Cancellation {
+        let CancelRequest { cancel_id, tenant, reason, requested_by, requested_at, .. } =
+            self.cancel();
+        let (message_id, messages) = (self.id, 1);
+        Cancellation { cancel_id, tenant, message_id, reason, requested_by, requested_at, messages }
+    }
+
     /// Its recipient wants nothing any more.
     pub fn opt_out(&self) -> ConsentChange {
         ConsentChange {

@@ -1,14 +1,17 @@
 //! `sendplane`: the operator's command.
 //!
-//! Exit codes: 0, 1 for an operation that failed or found a fault, 64 for bad input.
+//! Exit codes: 0, 1 for an operation that failed or found a fault, 64 for bad input; `cancel` has
+//! some of its own.
 
 mod args;
+mod cancel;
 mod consent;
 mod directory;
 mod dlq;
 mod message;
 mod outcomes;
 mod output;
+mod pauses;
 mod render;
 mod request;
 mod schemas;
@@ -78,6 +81,10 @@ fn run(cli: &Cli) -> Result<ExitCode, Fault> {
         Command::Tail(command) => tail::run(&session, command),
         Command::Message(command) => message::run(&session, command),
         Command::Outcomes(command) => outcomes::run(&session, command),
+        Command::Cancel(command) => cancel::run(&session, command),
+        Command::Pause(command) => pauses::pause(&session, command),
+        Command::Resume(command) => pauses::resume(&session, command),
+        Command::Pauses => pauses::list(&session),
         Command::Dlq(command) => dlq::run(&session, command),
         Command::State(command) => state::run(&session, command),
     }

@@ -81,7 +81,7 @@ fn requests(args: &SendArgs, now: Timestamp) -> Result<Vec<SendRequest>, Fault> 
     (0..args.count)
         .map(|n| {
             Ok(SendRequest {
-                order_id: None,
+                order_id: args.order_id.clone(),
                 tenant: tenant.clone(),
                 idempotency_key: IdempotencyKey::new(numbered(n)),
                 created_at: now,
@@ -142,6 +142,7 @@ mod tests {
             campaign: None,
             deadline: None,
             phone_number_id: None,
+            order_id: None,
             correlation_id: None,
             count: 1,
         }

@@ -139,6 +139,31 @@ pub fn tenant(argument: &str, text: &str) -> Result<sendplane_domain::id::Tenant
     Ok(sendplane_domain::id::TenantId::new(text))
 }
 
+/// Longest reason, in characters: it is kept with what it explains.
+const REASON_LEN_MAX: usize = 500;
+
+/// The `--reason` of an operator's deed; `what` ends the sentence that asks for one.
+pub fn reason(text: &str, what: &str) -> Result<String, Fault> {
+    let text = text.trim();
+    if text.is_empty() || text.chars().count() > REASON_LEN_MAX {
+        return Err(Fault::input(format!(
+            "--reason: say in 1 to {REASON_LEN_MAX} characters why {what}"
+        )));
+    }
+    Ok(text.to_owned())
+}
+
+/// Who runs this: `user@host`, as far as both are known.
+pub fn by(user: Option<&str>) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match (user.unwrap_or_default().trim(), host.trim()) {
+        ("", "") => "unknown".to_owned(),
+        (user, "") => user.to_owned(),
+        ("", host) => host.to_owned(),
+        (user, host) => format!("{user}@{host}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,6 +173,21 @@ mod tests {
             Fault::Input(text) => text,
             Fault::Failed(error) => panic!("{error:#}"),
         }
+    }
+
+    #[test]
+    fn a_reason_is_given_and_bounded() {
+        assert_eq!(reason(" fire ", "x").unwrap(), "fire");
+        for text in ["", " ", &"x".repeat(501)] {
+            let text = input(reason(text, "it is done").unwrap_err());
+            assert!(text.ends_with("why it is done"), "{text}");
+        }
+    }
+
+    #[test]
+    fn who_is_named_as_far_as_it_is_known() {
+        assert!(by(Some("ada")).starts_with("ada"));
+        assert!(!by(None).is_empty() && !by(None).contains('@'));
     }
 
     #[test]

@@ -117,6 +117,13 @@ impl MessageId {
         Self(bytes)
     }
 
+    /// When the record that asked for the message was created, to the millisecond.
+    pub fn created_at(&self) -> Timestamp {
+        let mut millis = [0u8; 8];
+        millis[2..].copy_from_slice(&self.0[..6]);
+        Timestamp::from_millis(i64::from_be_bytes(millis))
+    }
+
     /// The raw 16 bytes; they sort by creation time.
     pub fn as_bytes(&self) -> &[u8; 16] {
         &self.0

@@ -51,11 +51,13 @@ pub enum Mutation {
     /// Send opens a message that it gave back for any dispatch, also that of the decision it gave
     /// back.
     DecisionUnchecked,
+    /// What send remembers of cancels that came too early or too late is not stored.
+    WithdrawalNotStored,
 }
 
 impl Mutation {
     /// All of them, each with the promise that the oracle must name.
-    pub const ALL: [(Mutation, &'static str); 20] = [
+    pub const ALL: [(Mutation, &'static str); 21] = [
         (Mutation::EffectsBeforeCommit, "I3"),
         (Mutation::ResendOnTimeout, "I4"),
         (Mutation::LastStatusWins, "I10"),
@@ -76,5 +78,6 @@ impl Mutation {
         (Mutation::DrainInDoubt, "I7"),
         (Mutation::SuppressionIgnored, "I11"),
         (Mutation::DecisionUnchecked, "I4"),
+        (Mutation::WithdrawalNotStored, "cancel"),
     ];
 }

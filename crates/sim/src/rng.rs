@@ -18,6 +18,8 @@ pub enum Concern {
     Fetch,
     /// How webhooks travel.
     Webhooks,
+    /// What callers withdraw.
+    Cancels,
 }
 
 /// A stream of random numbers (Steele, Lea, Flood 2014).

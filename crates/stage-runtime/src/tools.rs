@@ -5,6 +5,7 @@
 //! `partition_of(key)`, so that no client default can move a tenant.
 
 mod ack;
+mod follow;
 mod writer;
 
 use std::collections::BTreeMap;

@@ -21,6 +21,12 @@ impl Plane {
 
     /// Runs `sendplane`: (success, standard output, standard error).
     pub fn try_cli(&self, arguments: &[&str]) -> (bool, String, String) {
+        let (code, stdout, stderr) = self.cli_exit(arguments);
+        (code == Some(0), stdout, stderr)
+    }
+
+    /// Runs `sendplane`: (exit code, standard output, standard error).
+    pub fn cli_exit(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
         let output = Command::new(binary("sendplane"))
             .args(arguments)
             .env("SENDPLANE_BROKERS", &self.stack().bootstrap)
@@ -29,7 +35,7 @@ impl Plane {
             .output()
             .expect("sendplane can be run");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (output.status.success(), text(&output.stdout), text(&output.stderr))
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
     }
 
     /// Produces with the Python client; each line is a request as `tests/python/client.py` says.

@@ -17,10 +17,7 @@ use super::plan::{Choice, Step, plan};
 use super::{format_of, show, topic_of};
 use crate::args::{DlqReplay, Format};
 use crate::output;
-use crate::session::{Fault, Session};
-
-/// Longest reason, in characters: it stands in a header of every replay.
-const REASON_LEN_MAX: usize = 500;
+use crate::session::{self, Fault, Session};
 
 pub fn run(session: &Session, args: &DlqReplay) -> Result<ExitCode, Fault> {
     let now = clock::now();
@@ -56,19 +53,15 @@ pub fn run(session: &Session, args: &DlqReplay) -> Result<ExitCode, Fault> {
     }
     if !to_do.is_empty() {
         let reason = args.reason.trim().to_owned();
-        let replayer = Replayer { writer: tools.writer()?, reason, by: by(args.by.as_deref()) };
+        let by = session::by(args.by.as_deref());
+        let replayer = Replayer { writer: tools.writer()?, reason, by };
         replayer.replay_all(&tools, to_do, args.rate, &mut report)?;
     }
     report.end()
 }
 
 fn check(args: &DlqReplay, ids: &[LetterId], filter: &Filter) -> Result<(), Fault> {
-    let reason = args.reason.trim();
-    if reason.is_empty() || reason.chars().count() > REASON_LEN_MAX {
-        return Err(Fault::input(format!(
-            "--reason: say in 1 to {REASON_LEN_MAX} characters why these letters are replayed"
-        )));
-    }
+    session::reason(&args.reason, "these letters are replayed")?;
     match (ids.is_empty(), filter.is_empty()) {
         (true, true) => Err(Fault::input(
             "name the letters by ID, or choose them: --stage, --code, --tenant, --since, --until",
@@ -77,17 +70,6 @@ fn check(args: &DlqReplay, ids: &[LetterId], filter: &Filter) -> Result<(), Faul
             "ID and filters exclude each other: name the letters, or choose them by filters",
         )),
         (true, false) | (false, true) => Ok(()),
-    }
-}
-
-/// `user@host`, as far as both are known.
-fn by(user: Option<&str>) -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    match (user.unwrap_or_default().trim(), host.trim()) {
-        ("", "") => "unknown".to_owned(),
-        (user, "") => user.to_owned(),
-        ("", host) => host.to_owned(),
-        (user, host) => format!("{user}@{host}"),
     }
 }
 
@@ -275,12 +257,6 @@ mod tests {
             let within = times[n..].iter().take_while(|later| **later < at + 1_000).count();
             assert!(within <= 4, "{times:?}");
         }
-    }
-
-    #[test]
-    fn who_is_named_as_far_as_it_is_known() {
-        assert!(by(Some("ada")).starts_with("ada"));
-        assert!(!by(None).is_empty() && !by(None).contains('@'));
     }
 
     #[test]

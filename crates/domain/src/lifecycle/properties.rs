@@ -34,6 +34,7 @@ fn attempt_event() -> impl Strategy<Value = AttemptEvent> {
         Just(AttemptEvent::Submitting),
         disposition().prop_map(|disposition| AttemptEvent::NotSent { disposition }),
         Just(AttemptEvent::Expired),
+        Just(AttemptEvent::Cancelled),
         time().prop_map(|until| AttemptEvent::InDoubt { until }),
         Just(AttemptEvent::GaveUp),
         (1_i64..3, prop::sample::select(CodeClass::ALL.to_vec()), disposition()).prop_map(

@@ -48,6 +48,21 @@ fn a_retry_waits_for_its_time_and_then_takes_over() {
 }
 
 #[test]
+fn a_withdrawal_ends_a_message_that_nobody_may_have() {
+    let never = check(&[attempted(0, 1, AttemptEvent::Cancelled)], MessageState::Cancelled);
+    let summary = never.summary().unwrap();
+    assert_eq!((summary.reason, summary.waits), (Some("cancelled"), Waits::Nothing));
+    let retried = [attempted(1, 1, refused(RETRY)), attempted(2, 1, AttemptEvent::Cancelled)];
+    check(&retried, MessageState::Cancelled);
+    let late = status(Some(1), "w1", Status::Delivered);
+    check(&[retried.to_vec(), vec![late]].concat(), MessageState::Delivered);
+    // Policy decides once more about what it was given back; only then is the withdrawal told.
+    let replan = attempted(1, 1, refused(Disposition::Replan));
+    let again = [replan, decided(2, Verdict::Dispatch), attempted(2, 2, AttemptEvent::Cancelled)];
+    check(&again, MessageState::Cancelled);
+}
+
+#[test]
 fn a_newer_decision_supersedes_an_attempt_that_reached_nobody() {
     let unsent = attempted(1, 1, AttemptEvent::NotSent { disposition: RETRY });
     check(&[unsent.clone(), decided(2, Verdict::Suppress)], MessageState::Suppressed);
@@ -84,6 +99,8 @@ fn a_refused_resend_does_not_prove_that_the_first_call_was_lost() {
 
     let expired = attempted(2, 1, AttemptEvent::Expired);
     check(&[doubt.clone(), expired], MessageState::OutcomeUnknown);
+    let cancelled = attempted(2, 1, AttemptEvent::Cancelled);
+    check(&[doubt.clone(), cancelled], MessageState::OutcomeUnknown);
     let webhook = status(Some(2), "w2", failed(131_026));
     check(&[doubt.clone(), webhook], MessageState::OutcomeUnknown);
     let retry = attempted(2, 1, refused(RETRY));

@@ -19,7 +19,7 @@ const START_WITHIN: Micros = seconds(2);
 const WRITE_WITHIN: Micros = ms(1);
 
 /// What the provider accepted, by message and attempt.
-type Accepted = BTreeMap<(MessageId, u32), usize>;
+pub(super) type Accepted = BTreeMap<(MessageId, u32), usize>;
 
 /// Checks I3, I4 and I5.
 pub fn check(env: &mut Env, facts: &Facts, verdict: &mut Verdict) {
@@ -57,7 +57,7 @@ pub fn check(env: &mut Env, facts: &Facts, verdict: &mut Verdict) {
     env.counts.add("rejected by the provider", rejected);
 }
 
-fn accepted(env: &Env) -> Accepted {
+pub(super) fn accepted(env: &Env) -> Accepted {
     let mut found = Accepted::new();
     for one in env.provider.model.ledger().accepted() {
         let opaque = one.opaque.as_deref().unwrap_or_default();
@@ -138,7 +138,11 @@ fn proofs(message: MessageId, events: &[&Attempt], accepted: &Accepted, verdict:
 fn expired(message: MessageId, events: &[&Attempt], verdict: &mut Verdict) {
     let end = events.iter().position(|one| {
         let is_final = matches!(one.disposition, Disposition::Reject | Disposition::DeadLetter);
-        is_final || matches!(one.event, AttemptEvent::Expired | AttemptEvent::GaveUp)
+        is_final
+            || matches!(
+                one.event,
+                AttemptEvent::Expired | AttemptEvent::GaveUp | AttemptEvent::Cancelled
+            )
     });
     let Some(end) = end else { return };
     if events[end + 1..].iter().any(|one| one.event == AttemptEvent::Submitting) {

@@ -12,7 +12,7 @@ use crate::env::Env;
 use crate::log::partition::Entry;
 
 /// A place in the log.
-type Place = (String, i32, i64);
+pub(super) type Place = (String, i32, i64);
 
 /// Checks I1 as far as requests go, and I2.
 pub fn check(env: &mut Env, facts: &Facts, verdict: &mut Verdict) {
@@ -147,7 +147,8 @@ fn is_same_content(left: &SendRequest, right: &SendRequest) -> bool {
     SendRequest { created_at: right.created_at, ..left.clone() } == *right
 }
 
-fn places_of_dead(facts: &Facts) -> BTreeMap<Place, u64> {
+/// How often each record was dead-lettered.
+pub(super) fn places_of_dead(facts: &Facts) -> BTreeMap<Place, u64> {
     let mut places = BTreeMap::new();
     for at in &facts.dead {
         if let Some(place) = source_of(&at.record) {

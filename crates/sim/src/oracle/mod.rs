@@ -14,6 +14,7 @@
 //! | I9 | no marketing intent in a cycle after a transactional message became eligible and before it was granted | [`rate`] |
 //! | I10 | the final row equals a small join of webhooks, attempts and decisions | [`outcome`] |
 //! | I11 | no dispatch against a consent that policy had read, or could have for a second | [`consent`] |
+//! | cancel | each cancel is answered for each of its messages; no intent in the transaction of an answer or after it; cancelled means not sent | [`cancel`] |
 //! | I12 | 200 only after the append; nothing forged in the log | [`webhook`] |
 //!
 //! Not checked yet: I5's re-sends after doubt and I11 at the send stage (no stage builds them), I9's
@@ -22,6 +23,7 @@
 //! process could keep them.
 
 pub mod call;
+pub mod cancel;
 pub mod consent;
 pub mod fate;
 pub mod outcome;
@@ -84,6 +86,7 @@ pub fn judge(env: &mut Env, upstream: &[Upstream]) -> Vec<Violation> {
     rate::check(env, &facts, &mut verdict);
     outcome::check(env, &facts, &mut verdict);
     consent::check(env, &facts, &mut verdict);
+    cancel::check(env, &facts, &mut verdict);
     webhook::check(env, &facts, &mut verdict);
     count(env, &facts, upstream);
     if env.trace.is_on() {

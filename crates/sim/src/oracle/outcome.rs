@@ -160,6 +160,8 @@ fn expected(
     let has = |wanted| ends.iter().any(|one| one.disposition == wanted);
     if ends.iter().any(|one| one.event == AttemptEvent::Expired) {
         Some(MessageState::Expired)
+    } else if ends.iter().any(|one| one.event == AttemptEvent::Cancelled) {
+        Some(MessageState::Cancelled)
     } else if has(Disposition::Reject) {
         Some(MessageState::Rejected)
     } else if has(Disposition::DeadLetter) {
@@ -200,6 +202,7 @@ fn undelivered(
         MessageState::Suppressed,
         MessageState::Blocked,
         MessageState::Expired,
+        MessageState::Cancelled,
         MessageState::Rejected,
         MessageState::DeadLettered,
     ];

@@ -6,8 +6,8 @@ use sendplane_domain::id::MessageId;
 use sendplane_stage_api::commit::{COMMIT_KEY, CommitRecord};
 use sendplane_wire::codec::AvroRecord;
 use sendplane_wire::record::{
-    AdmittedMessage, Attempt, ConsentChange, DecidingStage, Decision, Dispatch, Outcome,
-    ReroutedRecord, SendRequest, WebhookBody,
+    AdmittedMessage, Attempt, CancelAnswer, CancelRequest, ConsentChange, DecidingStage, Decision,
+    Dispatch, Outcome, ReroutedRecord, SendRequest, WebhookBody,
 };
 use sendplane_wire::topic;
 
@@ -73,6 +73,10 @@ pub struct Facts {
     pub outcomes: BTreeMap<MessageId, Vec<At<Outcome>>>,
     /// Changes of consent that can be read.
     pub consents: Vec<At<ConsentChange>>,
+    /// Cancels that can be read.
+    pub cancels: Vec<At<CancelRequest>>,
+    /// What became of them.
+    pub cancel_answers: Vec<At<CancelAnswer>>,
     /// Bodies of webhooks that can be read.
     pub webhooks: Vec<At<WebhookBody>>,
     /// Dead letters of every stage.
@@ -99,6 +103,8 @@ impl Facts {
             attempts: by_message(read(env, &[topic::ATTEMPTS]), |r: &Attempt| r.message_id),
             outcomes: by_message(read(env, &[topic::OUTCOMES]), |r: &Outcome| r.message_id),
             consents: read(env, &[topic::CONSENT]),
+            cancels: read(env, &[topic::CANCELS]),
+            cancel_answers: read(env, &[topic::CANCEL_ANSWERS]),
             webhooks: read(env, &[topic::WEBHOOKS]),
             dead: dead_letters(env),
             commits: commits(env),

@@ -21,6 +21,7 @@ pub(super) fn lose_rows(mutation: Option<Mutation>, stage: &str, writes: &mut Wr
     let tag: [u8; 2] = match (mutation, stage) {
         (Some(Mutation::DedupRowLost), "ingest") => [0x01, 0x00],
         (Some(Mutation::DebitNotStored), "send") => [0x01, 0x02],
+        (Some(Mutation::WithdrawalNotStored), "send") => [0x01, 0x40],
         _ => return,
     };
     writes.retain(|key, _| !key.starts_with(&tag));

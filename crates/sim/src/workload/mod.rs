@@ -1,9 +1,10 @@
 //! What upstream systems produce, all of it decided by the seed before the run.
 //!
 //! Reading order: [`account`] (tenants, numbers, templates, on both sides), this file (records in
-//! the order of their time), `request` (one request).
+//! the order of their time), `request` (one request), `cancel` (callers who change their mind).
 
 pub mod account;
+mod cancel;
 mod request;
 
 use std::collections::BTreeMap;
@@ -53,9 +54,11 @@ pub fn upstream(shape: &Shape) -> Vec<Upstream> {
     let mut rng = Rng::new(shape.seed, Concern::Workload);
     let mut records = account::globals(shape, &mut rng);
     let mut asked: Vec<SendRequest> = Vec::new();
+    let mut times = Vec::new();
     for number in 0..shape.requests {
         let at = rng.between(seconds(1), shape.traffic);
         let record = request::draw(&mut rng, shape, at, number, &mut asked);
+        times.push(at);
         if rng.chance(80) {
             let close = at + rng.between(-2_000_000, 500_000);
             records.push(consent(&mut rng, shape, close, &asked));
@@ -65,6 +68,8 @@ pub fn upstream(shape: &Shape) -> Vec<Upstream> {
             records.push(poison(&mut rng, shape, at));
         }
     }
+    let asked: Vec<(Micros, SendRequest)> = times.into_iter().zip(asked).collect();
+    records.extend(cancel::draw(shape, &asked));
     records.sort_by_key(|record| record.at);
     records
 }

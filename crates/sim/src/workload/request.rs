@@ -62,7 +62,8 @@ fn fresh(rng: &mut Rng, shape: &Shape, at: Micros, number: usize) -> SendRequest
         rng.between(seconds(60), seconds(600))
     };
     SendRequest {
-        order_id: None,
+        // Of the requests of an order some are of other tenants: those are other orders.
+        order_id: (number % 3 == 0).then(|| format!("order-{}", number / 12)),
         tenant: TenantId::new(tenant),
         idempotency_key: IdempotencyKey::new(format!("key-{number}")),
         created_at: true_wall(at),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use sendplane_domain::id::{PhoneNumberId, TenantId};
 use sendplane_domain::lane::Lane;
 use sendplane_domain::time::Timestamp;
 use sendplane_wire::record::{Dispatch, Switch};
@@ -33,6 +34,25 @@ impl Switches {
         }
     }
 
+    /// Until when all that a number has in a lane is held at `now`, whatever it is; `None` if only
+    /// single messages are. Such a pause needs no look at the messages.
+    pub fn holding_lane(
+        &self,
+        tenant: &TenantId,
+        number: &PhoneNumberId,
+        lane: Lane,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        let holds = |switch: &&Switch| {
+            switch.expires_at > now
+                && holds_whole_lanes(switch)
+                && fits(switch.tenant.as_ref(), Some(tenant))
+                && fits(switch.phone_number_id.as_ref(), Some(number))
+                && fits(switch.lane.as_deref().as_ref(), Some(&lane.as_str()))
+        };
+        self.0.values().map(Arc::as_ref).filter(holds).map(|switch| switch.expires_at).max()
+    }
+
     /// The switch that holds a message for longest at `now`; `None` if nothing holds it.
     pub fn holding(&self, subject: Subject<'_>, now: Timestamp) -> Option<&Switch> {
         self.0
@@ -43,11 +63,21 @@ impl Switches {
     }
 }
 
-/// Whether all of the switch's scope fits; an absent part fits everything.
+/// An absent part of a scope fits everything.
+fn fits<T: PartialEq>(wanted: Option<&T>, found: Option<&T>) -> bool {
+    wanted.is_none() || wanted == found
+}
+
+/// Whether nothing of the scope is about the message itself.
+fn holds_whole_lanes(switch: &Switch) -> bool {
+    switch.category.is_none()
+        && switch.campaign.is_none()
+        && switch.template_name.is_none()
+        && switch.template_language.is_none()
+}
+
+/// Whether all of the switch's scope fits.
 fn matches(switch: &Switch, Subject { dispatch, lane }: Subject<'_>) -> bool {
-    fn fits<T: PartialEq>(wanted: Option<&T>, found: Option<&T>) -> bool {
-        wanted.is_none() || wanted == found
-    }
     fits(switch.tenant.as_ref(), Some(&dispatch.tenant))
         && fits(switch.lane.as_deref().as_ref(), Some(&lane.as_str()))
         && fits(switch.category.as_ref(), Some(&dispatch.category))

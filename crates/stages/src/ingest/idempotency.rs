@@ -3,6 +3,7 @@
 //! | owner | key | value | kept |
 //! |---|---|---|---|
 //! | ingest | tenant, idempotency key | the message that took it | until `expires_at` |
+//! | ingest | tenant, order id, message | that the message is of the order | as long as its key |
 //!
 //! Only an admitted request takes a key: a refused one may be corrected and sent again under it.
 
@@ -19,6 +20,8 @@ use super::{Ingest, Timer};
 type Key = (TenantId, IdempotencyKey);
 
 const KEYS: Table<Key, Taken> = Table::new(0x0100, "idempotency_keys");
+/// Messages by the order their request named.
+const ORDERS: Table<(TenantId, String, MessageId), OfOrder> = Table::new(0x0140, "orders");
 const TIMER_KIND: u8 = 1;
 
 /// Who took a key.
@@ -34,15 +37,45 @@ pub(super) struct Taken {
     pub created_at: Timestamp,
     /// From then on the key is free.
     pub expires_at: Timestamp,
+    /// The order its request named.
+    pub order_id: Option<String>,
 }
 
 impl TableValue for Taken {}
+
+/// An entry that says everything in its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct OfOrder;
+
+impl TableValue for OfOrder {}
 
 /// Who holds the request's key now.
 pub(super) fn holder(request: &SendRequest, ctx: &mut Context<'_, '_, Ingest>) -> Option<Taken> {
     let now = ctx.now();
     // At most so many timers fire in a cycle: an expired row may still stand.
     ctx.get(&KEYS, &key_of(request)).filter(|taken| now < taken.expires_at)
+}
+
+/// The message that was admitted under a key.
+pub(super) fn message_of(
+    tenant: &TenantId,
+    key: &IdempotencyKey,
+    ctx: &mut Context<'_, '_, Ingest>,
+) -> Option<MessageId> {
+    let now = ctx.now();
+    let taken = ctx.get(&KEYS, &(tenant.clone(), key.clone()))?;
+    (now < taken.expires_at).then_some(taken.message_id)
+}
+
+/// The admitted messages of an order, `max` of them at most.
+pub(super) fn messages_of_order(
+    tenant: &TenantId,
+    order_id: &str,
+    max: usize,
+    ctx: &mut Context<'_, '_, Ingest>,
+) -> Vec<MessageId> {
+    let entries = ctx.scan(&ORDERS, &(tenant.clone(), order_id.to_owned()), max);
+    entries.into_iter().map(|((_, _, message_id), OfOrder)| message_id).collect()
 }
 
 /// Gives the request's key to `message_id`.
@@ -61,8 +94,16 @@ pub(super) fn take(
         first_seen_at,
         created_at: request.created_at,
         expires_at,
+        order_id: request.order_id.clone(),
     };
     let key = key_of(request);
+    // Expired, and its timer has not fired yet.
+    if let Some(former) = ctx.get(&KEYS, &key) {
+        leave_order(&key.0, &former, ctx);
+    }
+    if let Some(order_id) = &request.order_id {
+        ctx.put(&ORDERS, &(key.0.clone(), order_id.clone(), message_id), &OfOrder);
+    }
     ctx.put(&KEYS, &key, &taken);
     let timer_key = TimerKey::new(TIMER_KIND, &key);
     ctx.schedule(timer_key, expires_at, &Timer::KeyExpires(key.0, key.1));
@@ -71,8 +112,15 @@ pub(super) fn take(
 /// Forgets a key that is free.
 pub(super) fn expire(tenant: TenantId, key: IdempotencyKey, ctx: &mut Context<'_, '_, Ingest>) {
     let key = (tenant, key);
-    if ctx.get(&KEYS, &key).is_some_and(|taken| taken.expires_at <= ctx.now()) {
+    if let Some(taken) = ctx.get(&KEYS, &key).filter(|taken| taken.expires_at <= ctx.now()) {
+        leave_order(&key.0, &taken, ctx);
         ctx.delete(&KEYS, &key);
+    }
+}
+
+fn leave_order(tenant: &TenantId, taken: &Taken, ctx: &mut Context<'_, '_, Ingest>) {
+    if let Some(order_id) = &taken.order_id {
+        ctx.delete(&ORDERS, &(tenant.clone(), order_id.clone(), taken.message_id));
     }
 }
 

@@ -1,7 +1,7 @@
 //! The way of a request: attributed, placed, judged, and then admitted or refused.
 
 use sendplane_domain::e164::E164;
-use sendplane_domain::id::{IdempotencyKey, MessageId, SourcePosition, TemplateName};
+use sendplane_domain::id::{IdempotencyKey, MessageId, SourcePosition, TemplateName, TenantId};
 use sendplane_domain::lane::Lane;
 use sendplane_domain::opaque::HashKey;
 use sendplane_domain::shard::ShardKey;
@@ -33,7 +33,7 @@ pub(super) struct Arrival {
 /// See [`sendplane_stage_api::Stage::misses_global`].
 pub(super) fn misses_global(incoming: &Incoming, directory: &Directory) -> bool {
     let request = &incoming.request;
-    if attribute(incoming).is_err() {
+    if attribute(incoming.key.as_deref(), &request.tenant).is_err() {
         return false;
     }
     let number = request.phone_number_id.as_ref();
@@ -48,7 +48,7 @@ pub(super) fn apply(
     arrival: Arrival,
     ctx: &mut Context<'_, '_, Ingest>,
 ) {
-    if let Err(fault) = attribute(&incoming) {
+    if let Err(fault) = attribute(incoming.key.as_deref(), &incoming.request.tenant) {
         return ctx.dead_letter(fault.code, fault.detail);
     }
     let tenant = &incoming.request.tenant;
@@ -99,8 +99,8 @@ pub(super) fn apply(
 }
 
 /// A tenant to whom an outcome can be reported, or why there is none.
-fn attribute(incoming: &Incoming) -> Result<(), DeadLetter> {
-    let tenant = incoming.request.tenant.as_str();
+pub(super) fn attribute(key: Option<&[u8]>, tenant: &TenantId) -> Result<(), DeadLetter> {
+    let tenant = tenant.as_str();
     if tenant.is_empty() || tenant.len() > TENANT_BYTES_MAX {
         return Err(DeadLetter {
             code: "tenant_invalid",
@@ -110,7 +110,7 @@ fn attribute(incoming: &Incoming) -> Result<(), DeadLetter> {
             ),
         });
     }
-    match incoming.key.as_deref() {
+    match key {
         Some(key) if key == tenant.as_bytes() => Ok(()),
         Some(_) => Err(DeadLetter {
             code: "key_mismatch",

@@ -40,6 +40,8 @@ pub mod reason {
     pub const VARIABLE_NAME_EMPTY: &str = "variable_name_empty";
     /// Campaign over its bound.
     pub const CAMPAIGN_TOO_LONG: &str = "campaign_too_long";
+    /// Order id empty or over its bound.
+    pub const ORDER_ID_INVALID: &str = "order_id_invalid";
     /// The deadline is over.
     pub const DEADLINE_PASSED: &str = "deadline_passed";
     /// The deadline is further away than anything may wait.
@@ -50,6 +52,8 @@ pub mod reason {
 pub(super) const KEY_LEN_MAX: usize = 256;
 /// In characters.
 pub(super) const CAMPAIGN_LEN_MAX: usize = 256;
+/// In characters.
+pub(super) const ORDER_ID_LEN_MAX: usize = 256;
 /// Meta's bound, in characters.
 pub(super) const TEMPLATE_NAME_LEN_MAX: usize = 512;
 /// The longest code Meta knows has 5 characters; room for scripts and regions to come.
@@ -108,6 +112,7 @@ const RULES: &[(&str, Rule)] = &[
     ("template", template),
     ("variables", variables),
     ("campaign", campaign),
+    ("order_id", order_id),
     ("deadline", |facts| deadline(facts).map(|_| ())),
 ];
 
@@ -283,6 +288,19 @@ fn campaign(facts: &Facts<'_>) -> Result<(), Refusal> {
         return Err(Refusal::new(reason::CAMPAIGN_TOO_LONG, detail));
     }
     Ok(())
+}
+
+fn order_id(facts: &Facts<'_>) -> Result<(), Refusal> {
+    let Some(order_id) = &facts.request.order_id else { return Ok(()) };
+    let length = order_id.chars().count();
+    if (1..=ORDER_ID_LEN_MAX).contains(&length) {
+        return Ok(());
+    }
+    let detail = format!(
+        "order_id has {length} characters, 1 to {ORDER_ID_LEN_MAX} are taken; shorten it or leave \
+         it out"
+    );
+    Err(Refusal::new(reason::ORDER_ID_INVALID, detail))
 }
 
 fn deadline(facts: &Facts<'_>) -> Result<Timestamp, Refusal> {

@@ -31,6 +31,16 @@ pub(super) fn expire(ctx: &mut Ctx<'_, '_>, message_id: MessageId, message: Mess
     settled(ctx, message_id, message, End::Expired, false);
 }
 
+/// Withdrawn before a call. After a re-send was due nobody can say what became of the first call.
+pub(super) fn cancel(ctx: &mut Ctx<'_, '_>, message_id: MessageId, message: Message) {
+    inbox::take_out(ctx, message_id, &message);
+    let attempt = report::attempt_not_made(&message);
+    let event = AttemptEvent::Cancelled;
+    ctx.emit(report::attempt(message_id, &message, attempt, event, ctx.now()).into());
+    let end = if message.resends > 0 { End::Unknown } else { End::Cancelled };
+    settled(ctx, message_id, message, end, false);
+}
+
 /// The tenant has no such number.
 pub(super) fn refuse_number(ctx: &mut Ctx<'_, '_>, message_id: MessageId, message: Message) {
     inbox::take_out(ctx, message_id, &message);

@@ -3,7 +3,8 @@
 //! Transactional before bulk; in a lane the tenants take turns; of a tenant number by number, and in
 //! the queue of a number by time. A number whose transactional head is due but lacks a token is not
 //! asked for bulk: the next token is for the transactional message. A message that lacks something
-//! of its own is parked and holds up nobody.
+//! of its own is parked and holds up nobody. A pause of a whole lane costs a look at the number; one
+//! of a campaign, a category or a template parks its messages as they come to the head.
 //!
 //! A look at a number ends with a time to look again (its timer), or with nothing (only an input can
 //! change anything), or because the cycle has granted enough: then it stays ready.
@@ -89,8 +90,8 @@ pub(super) fn grant(stage: &SendStage, ctx: &mut Ctx<'_, '_>) {
     let mut looks: BTreeMap<NumberKey, Look> = ready
         .into_iter()
         .map(|number| {
-            let standing = Standing::read(stage, ctx, &number);
-            (number, Look { standing, wake: None, done: [false; 2] })
+            let look = Look::begin(stage, ctx, &number);
+            (number, look)
         })
         .collect();
     let mut common = Common::read(ctx);
@@ -300,6 +301,20 @@ fn park_for_pair(
 }
 
 impl Look {
+    /// A lane that an operator has paused as a whole is done before it begins: its messages stay
+    /// where they are, and the number looks again when the pause is over.
+    fn begin(stage: &SendStage, ctx: &mut Ctx<'_, '_>, number: &NumberKey) -> Self {
+        let standing = Standing::read(stage, ctx, number);
+        let mut look = Look { standing, wake: None, done: [false; 2] };
+        for lane in LANES {
+            let switches = ctx.globals().switches();
+            if let Some(until) = switches.holding_lane(&number.0, &number.1, lane, ctx.now()) {
+                look.finish(&[lane], Some(until));
+            }
+        }
+        look
+    }
+
     fn finish(&mut self, lanes: &[Lane], at: Option<Timestamp>) {
         for lane in lanes {
             self.done[usize::from(lane_rank(*lane))] = true;

@@ -12,7 +12,7 @@ use super::state::{
     INBOX, Inbox, MESSAGES, Marker, Message, NUMBERS, NumberKey, PARKED, QUEUE, QueueKey, READY,
     Resource, State, Timer, Work, lane_rank, message_timer, resource_timer,
 };
-use super::{Ctx, SendStage, pair, recheck};
+use super::{Ctx, SendStage, cancel, ending, pair, recheck};
 
 /// Parked messages that go back at once, at most; the rest follows in the next cycle.
 const RELEASED_MAX: usize = 500;
@@ -20,7 +20,7 @@ const RELEASED_MAX: usize = 500;
 /// Bulk is taken again when this much of the budget is used, in percent: not at every message.
 const RESUME_PERCENT: u64 = 90;
 
-/// Puts a message into the queue of its number.
+/// Puts a message into the queue of its number; one that was withdrawn ends instead.
 pub(super) fn enqueue(
     ctx: &mut Ctx<'_, '_>,
     message_id: MessageId,
@@ -28,6 +28,9 @@ pub(super) fn enqueue(
     work: Work,
     not_before: Timestamp,
 ) {
+    if cancel::is_withdrawn(ctx, &message.tenant, message_id) {
+        return ending::cancel(ctx, message_id, message);
+    }
     insert(ctx, message_id, &message.number(), work.lane, not_before);
     ctx.schedule(message_timer(message_id), work.dispatch.valid_until, &Timer::Message(message_id));
     note(ctx, &work, true);

@@ -13,6 +13,7 @@
 //!                                   end of doubt ─▶ Settled (unknown) ◀───┘
 //! Settled (rejected, dead lettered) ─replay─▶ Waiting
 //! Waiting, Submitting ─breach, refusal─▶ Settled (given back) ─later decision─▶ Waiting
+//! Waiting, Parked ─cancel─▶ Settled (cancelled)
 //! ```
 //!
 //! A webhook settles any state: it proves that Meta accepted the message.
@@ -23,9 +24,9 @@
 //! Reading order: [`call`] (the effect and its result), `state` (what is stored), `intake`,
 //! `inbox` (where messages wait), `grants` (who is next), `number`, `pair` and `budget` (limits),
 //! `recheck` (is it still so?) with `suppression` (consent), `intent`, `settle` (results) with
-//! `health` (what they say about others), `evidence` (webhooks), `opt_out`, `ending` (ends and
-//! timers), `give_back` (back to policy and again), `replay` (dead letters that come back), `report`
-//! (outputs).
+//! `health` (what they say about others), `evidence` (webhooks), `opt_out`, `cancel` (messages that
+//! are withdrawn), `ending` (ends and timers), `give_back` (back to policy and again), `replay` (dead
+//! letters that come back), `report` (outputs).
 //!
 //! **Architecture invariant:** a call is asked for in the cycle that commits its intent, its debit
 //! and its timer, and nowhere else (I3). A message is called again only after the attempt before
@@ -243,12 +244,18 @@ impl Stage for SendStage {
             Input::Timer(Timer::SuppressionEnds(tenant, contact)) => {
                 suppression::end(ctx, &(tenant, contact));
             }
+            Input::Timer(Timer::Withdrawn(tenant, message_id)) => {
+                cancel::forget(ctx, tenant, message_id);
+            }
             Input::Effect(result) => settle::settle(self, ctx, result),
             Input::Control(Change::Tenant(tenant, _)) => inbox::mark_all_ready(ctx, &tenant),
             Input::Control(Change::Template(key, _)) => recheck::template_changed(ctx, key),
             Input::Control(Change::Gateway(..)) => {}
             // Whatever it says now: what it held is looked at again, and held again if need be.
-            Input::Control(Change::Switch(id, _)) => inbox::release(ctx, &Resource::Switch(id)),
+            Input::Control(Change::Switch(id, _)) => {
+                inbox::release(ctx, &Resource::Switch(id));
+                inbox::mark_all_ready(ctx, &());
+            }
         }
     }
 

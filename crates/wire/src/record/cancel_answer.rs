@@ -24,6 +24,8 @@ pub struct CancelAnswer {
     pub detail: Option<String>,
     /// When it was answered.
     pub answered_at: Timestamp,
+    /// How many messages the cancel named; so many answers come.
+    pub messages: i32,
 }
 
 avro_record!(CancelAnswer, "sendplane.cancel-answers.v1/CancelAnswer.avsc");
@@ -34,9 +36,10 @@ avro_record!(CancelAnswer, "sendplane.cancel-answers.v1/CancelAnswer.avsc");
 pub enum CancelResult {
     /// A symbol this version does not know.
     Unknown,
-    /// No call was or will be made.
+    /// Nothing was sent, and no call will be made.
     Cancelled,
-    /// A call was made or is being made; `state` says how it stands.
+    /// It has ended otherwise, or a call is being made or in doubt; `state` says how it stands. No
+    /// further call will be made.
     TooLate,
     /// No such message is known.
     NotFound,

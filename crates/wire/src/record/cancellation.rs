@@ -22,6 +22,8 @@ pub struct Cancellation {
     pub requested_by: String,
     /// When it was asked.
     pub requested_at: Timestamp,
+    /// How many messages the cancel named; so many answers come.
+    pub messages: i32,
 }
 
 avro_record!(Cancellation, "sendplane.cancellations.v1/Cancellation.avsc");

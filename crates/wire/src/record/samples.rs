@@ -592,6 +592,7 @@ impl Sample for Cancellation {
             reason: "order withdrawn".into(),
             requested_by: "shop".into(),
             requested_at: T0,
+            messages: 3,
         };
         let other = Cancellation { reason: String::new(), ..full.clone() };
         [full, other]
@@ -608,6 +609,7 @@ impl Sample for CancelAnswer {
             state: some("accepted"),
             detail: some("called 3 s before"),
             answered_at: T0,
+            messages: 1,
         };
         let sparse = CancelAnswer {
             message_id: None,

@@ -1,6 +1,7 @@
 //! The stage in the in-memory driver. Records go in and come out through the codec, so that every
 //! case also checks what stands on the topics.
 
+mod cancels;
 mod codec;
 mod identity;
 mod properties;

@@ -57,6 +57,9 @@ const CASES: &[(&str, Change)] = &[
         r.variables = (0..17).map(|n| (n.to_string(), "x".repeat(4000))).collect();
     }),
     ("refuse campaign_too_long", |r| r.campaign = Some("c".repeat(257))),
+    ("admitted transactional", |r| r.order_id = Some("o".repeat(256))),
+    ("refuse order_id_invalid", |r| r.order_id = Some("o".repeat(257))),
+    ("refuse order_id_invalid", |r| r.order_id = Some(String::new())),
     ("admitted transactional", |r| r.created_at = T0 + CLOCK_SKEW_MAX),
     ("refuse created_at_in_future", |r| r.created_at = T0 + CLOCK_SKEW_MAX + MS),
     ("refuse created_at_in_future", |r| r.created_at = Timestamp::from_millis(i64::MAX)),

@@ -9,6 +9,7 @@
 //! | `ready` | every number that may have something due and has not been looked at to the end |
 //! | `pairs` | every pair of number and contact that was used lately |
 //! | `suppressions` | every contact whose consent has changed lately |
+//! | `withdrawn` | every message that was cancelled here before it was dispatched, or too late |
 //! | `tenants`, `provider`, `inbox`, `rounds` | breakers, what is waiting, whose turn it is |
 //!
 //! Every state of a message but none names the time it waits for, and the message's one timer stands
@@ -137,6 +138,8 @@ pub enum Timer {
     Sweep,
     /// A contact's suppression can concern no message any more.
     SuppressionEnds(TenantId, KeyedHash),
+    /// A withdrawn message may be forgotten: no dispatch of it can come any more.
+    Withdrawn(TenantId, MessageId),
 }
 
 /// The one timer of a message: a change of state replaces it.

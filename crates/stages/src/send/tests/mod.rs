@@ -2,6 +2,7 @@
 //! the changelog. A restart there loses everything but the changelog.
 
 mod budget;
+mod cancels;
 mod crashes;
 mod evidence;
 mod fairness;

@@ -116,6 +116,55 @@ fn a_longer_pause_goes_on_holding_what_the_shorter_one_held() {
     assert_eq!(called(&plane), [1]);
 }
 
+/// Rows that the cycle of a control change touches.
+fn touched(plane: &mut Plane, switch: Switch) -> usize {
+    let change = sample::set_switch(switch);
+    plane.directory.apply(&change);
+    plane.preview(Input::Control(change), usize::MAX).writes.len()
+}
+
+/// Whatever waits: a pause of a lane, a number, a tenant or everything rewrites none of it, and one
+/// that must look at each message does so in bounded steps.
+#[test]
+fn a_pause_of_whole_lanes_touches_no_message() {
+    let campaign = |n| Dispatch { campaign: Some("a".into()), ..dispatch(n, Lane::Bulk, START) };
+    let mut plane = Plane::new();
+    plane.set_tenant(tenant(0));
+    (0..2_500).for_each(|n| plane.feed(campaign(n)));
+    plane.directory.apply(&sample::set_tenant(tenant(80)));
+    let scopes: [fn(&mut Switch); 4] = [
+        |_| {},
+        |s| s.tenant = Some(TenantId::new(TENANT)),
+        |s| s.lane = Some("bulk".into()),
+        |s| s.phone_number_id = Some(PhoneNumberId::new(NUMBER)),
+    ];
+    for scope in scopes {
+        let mut switch = all();
+        scope(&mut switch);
+        let rows = touched(&mut plane, switch);
+        assert!(rows <= 4, "{rows} rows");
+    }
+    let rows = touched(&mut plane, Switch { campaign: Some("a".into()), ..all() });
+    assert!((2_000..=2_000 * 6).contains(&rows), "{rows} rows");
+}
+
+#[test]
+fn of_two_pauses_of_a_lane_the_longer_one_holds() {
+    let mut plane = Plane::new();
+    pause(&mut plane, Switch { lane: Some("bulk".into()), ..all() });
+    pause(&mut plane, sample::switch("short", START + secs(10)));
+    plane.send(1, Lane::Bulk);
+    plane.send(2, Lane::Transactional);
+    plane.advance(secs(9));
+    assert_eq!(plane.calls.len(), 0);
+    plane.driver.restart();
+    plane.advance(secs(1));
+    assert_eq!(called(&plane), [2], "bulk is held by the other one");
+    plane.control(Change::Switch("s".into(), None));
+    plane.advance(secs(1));
+    assert_eq!(called(&plane), [2, 1]);
+}
+
 #[test]
 fn a_paused_message_expires_in_its_time() {
     let mut plane = Plane::new();

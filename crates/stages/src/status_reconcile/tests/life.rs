@@ -89,7 +89,11 @@ fn doubt_and_time_are_told_apart() {
     check(&[attempted(0, AttemptEvent::Expired, 4)], (State::Expired, late, None, 0));
     let retried = refused(1, 131_056, Disposition::Retry, 4);
     let expired = attempted(2, AttemptEvent::Expired, 9);
-    check(&[retried, expired], (State::Expired, late, None, 1));
+    check(&[retried.clone(), expired], (State::Expired, late, None, 1));
+    let withdrawn = Some("cancelled");
+    check(&[attempted(0, AttemptEvent::Cancelled, 4)], (State::Cancelled, withdrawn, None, 0));
+    let cancelled = attempted(2, AttemptEvent::Cancelled, 9);
+    check(&[retried, cancelled], (State::Cancelled, withdrawn, None, 1));
 }
 
 #[test]
