@@ -3,6 +3,7 @@
 
 mod codec;
 mod identity;
+mod path;
 mod properties;
 mod refusals;
 mod replay;
