@@ -140,7 +140,8 @@ fn a_row_goes_after_its_retention_and_takes_everything_with_it() {
     plane.feedback(1, 1, "w", ReceiptStatus::Read);
     assert_eq!(plane.events(1).len(), 2, "the row still knows the wamid");
     plane.advance(secs(1));
-    // The rows of the number, of the inbox and of the lane's turns stay.
-    assert_eq!(plane.driver.state().len(), empty + 3);
+    // The rows of the number, of the inbox, of the lane's turns, of the account and of its witnesses
+    // stay.
+    assert_eq!(plane.driver.state().len(), empty + 5);
     assert_eq!(plane.driver.next_timer(), None);
 }

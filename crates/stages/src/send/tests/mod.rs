@@ -11,6 +11,7 @@ mod pauses;
 mod properties;
 mod queue;
 mod replay;
+mod silence;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
