@@ -8,6 +8,7 @@
 //! |---|---|
 //! | a signed request that was not taken: no room, no broker, not read whole, cut off | a gap, from its begin to its end |
 //! | one that was taken so slowly that later ones may have passed it in the log | a gap, likewise |
+//! | a body of several accounts, or of none | a gap, likewise: part of it lies where nobody looks |
 //! | a wrong signature | nothing, if a right one follows; a gap, if the secrets change first: then we may have been the ones in the wrong |
 //! | a start after an end in good order | nothing; the time without this gateway shows in `started_at` |
 //! | a start after any other end | a gap, from the last record to the start |
@@ -75,6 +76,9 @@ pub struct Ticket {
 pub enum Verdict<'a> {
     /// Rightly signed for this app, and durable.
     Taken(&'a str),
+    /// As taken, but of several accounts or of none: what it says of one may lie among the records
+    /// of another, where nobody waits for it.
+    Astray(&'a str),
     /// Not a webhook: nobody who has the secret would send it so.
     NoWebhook,
     /// Signed for this app with something we do not hold.
@@ -107,17 +111,25 @@ impl PathHealth {
             suspects: BTreeMap::new(),
             latest: now,
         };
-        let Some(last) = last else { return health };
-        health.gaps = last.gaps.iter().copied().filter(|gap| gap.since <= gap.until).collect();
+        health.resume(last, now);
+        health
+    }
+
+    /// Begins to serve at `now`; whom it turned away before stays in the account.
+    pub fn resume(&mut self, last: Option<&PathAccount>, now: Timestamp) {
+        self.see(now);
+        self.started_at = now;
+        let Some(last) = last else { return };
+        for gap in &last.gaps {
+            self.lost(gap.since, gap.until);
+        }
         if !last.is_stopped {
             // A clock that was ahead has vouched for time that had not passed: nothing it said of
             // its last run is worth anything.
             let is_ahead = last.alive_at > now;
             let since = if is_ahead { last.started_at.min(now) } else { last.alive_at };
-            health.lost(since, now);
+            self.lost(since, now);
         }
-        health.settle(now);
-        health
     }
 
     /// A request has come.
@@ -142,6 +154,10 @@ impl PathHealth {
                 if now.since(ticket.begun_at) > WEBHOOK_APPEND_MAX {
                     self.lost(ticket.begun_at, now);
                 }
+            }
+            Verdict::Astray(app) => {
+                self.suspects.remove(app);
+                self.lost(ticket.begun_at, now);
             }
             Verdict::TurnedAway => self.lost(ticket.begun_at, now),
             Verdict::WrongSignature(app) => {

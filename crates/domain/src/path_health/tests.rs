@@ -40,6 +40,8 @@ fn one_that_was_taken_late_may_have_been_passed_by_others() {
     assert_eq!(health.account(at(30)).gaps, []);
     request(&mut health, 40, 46, Verdict::Taken("app"));
     assert_eq!(health.account(at(60)).gaps, [gap(40, 46)]);
+    request(&mut health, 70, 71, Verdict::Astray("app"));
+    assert_eq!(health.account(at(80)).gaps, [gap(40, 46), gap(70, 71)]);
 }
 
 #[test]
