@@ -16,10 +16,10 @@ const PUBLISH_MAX: Duration = Duration::from_millis(1_500);
 const SLACK: Duration = Duration::from_secs(2);
 
 /// A broker that is stopped (SIGSTOP) until this is dropped.
-struct Frozen(String);
+pub(crate) struct Frozen(String);
 
 impl Frozen {
-    fn now() -> Self {
+    pub(crate) fn now() -> Self {
         let env = std::fs::read_to_string(stack::shared().dir.join("env")).expect("a stack");
         let line = env.lines().find_map(|line| line.strip_prefix("SENDPLANE_STACK_KAFKA_PID="));
         let pid = line.expect("the broker's pid").trim_matches('\'').to_owned();

@@ -315,7 +315,7 @@ fn decode(record: &kafka::Read) -> Raw {
     Raw { key: String::from_utf8(key).expect("text"), app, body, secret }
 }
 
-fn long(rest: &mut &[u8]) -> i64 {
+pub(crate) fn long(rest: &mut &[u8]) -> i64 {
     let (mut value, mut shift) = (0u64, 0);
     loop {
         let (byte, tail) = rest.split_first().expect("a complete datum");
@@ -328,7 +328,7 @@ fn long(rest: &mut &[u8]) -> i64 {
     }
 }
 
-fn bytes(rest: &mut &[u8]) -> Vec<u8> {
+pub(crate) fn bytes(rest: &mut &[u8]) -> Vec<u8> {
     let length = long(rest) as usize;
     let (found, tail) = rest.split_at(length);
     *rest = tail;

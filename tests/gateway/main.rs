@@ -7,6 +7,7 @@
 //! | `requests` | sizes, slowness, strange HTTP |
 //! | `storm` | 1,000 connections at once |
 //! | `broker` | the broker away, the gateway killed, the client gone |
+//! | `status` | what the gateway says of its own gaps |
 //! | `replays` | the same body again, with the ingest stage behind |
 //!
 //! 1,000 connections need about 1,100 file descriptors in the test and as many in the gateway, which
@@ -17,6 +18,7 @@ mod harness;
 mod replays;
 mod requests;
 mod signatures;
+mod status;
 mod storm;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

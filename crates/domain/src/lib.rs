@@ -13,6 +13,7 @@ pub mod lane;
 pub mod lifecycle;
 pub mod limits;
 pub mod opaque;
+pub mod path_health;
 pub mod provider_code;
 pub mod rate;
 pub mod retry;

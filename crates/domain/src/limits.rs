@@ -19,6 +19,10 @@ pub const CALL_TOTAL_MAX: Duration = Duration::from_secs(10);
 /// Clock skew tolerated between instances, and between an instance and its broker.
 pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(5);
 
+/// From a webhook's arrival to its place in the log. One that took longer may have been passed by
+/// later ones, and counts as lost where silence is judged.
+pub const WEBHOOK_APPEND_MAX: Duration = Duration::from_secs(5);
+
 /// After this long an unanswered intent is in doubt: by then no call for it can still start or run.
 pub const INTENT_ANSWER_MAX: Duration = Duration::from_secs(20);
 

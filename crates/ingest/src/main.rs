@@ -3,6 +3,7 @@
 mod config;
 mod secrets;
 mod serve;
+mod status;
 
 use std::process::ExitCode;
 use std::sync::Arc;

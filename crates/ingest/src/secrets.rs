@@ -1,9 +1,10 @@
 //! Secrets that are rotated while the gateway runs.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use sendplane_ingest::gateway::{AppSecrets, Apps};
+use sendplane_ingest::gateway::{AppSecrets, Apps, Path};
 use sendplane_service::config::Secret;
 use tokio::runtime::Handle;
 
@@ -52,11 +53,12 @@ pub fn of_all(files: &BTreeMap<String, AppFiles>) -> BTreeMap<String, AppSecrets
     files.iter().map(|(app, files)| (app.clone(), files.secrets())).collect()
 }
 
-/// Reads the files again and again for as long as `runtime` runs and puts what has changed in
-/// force. An app whose files cannot all be read keeps its secrets.
+/// Reads the files again and again for as long as `runtime` runs, puts what has changed in force
+/// and tells `path`. An app whose files cannot all be read keeps its secrets.
 pub fn watch(
     files: BTreeMap<String, AppFiles>,
     apps: Apps,
+    path: Arc<Path>,
     every: Duration,
     runtime: &Handle,
 ) -> tokio::task::JoinHandle<()> {
@@ -67,8 +69,9 @@ pub fn watch(
             if !watched.refresh() {
                 continue;
             }
-            if let Err(error) = apps.replace(of_all(&watched.files)) {
-                tracing::error!(%error, "secrets keep their values");
+            match apps.replace(of_all(&watched.files)) {
+                Ok(()) => path.secrets_changed(),
+                Err(error) => tracing::error!(%error, "secrets keep their values"),
             }
         }
     })

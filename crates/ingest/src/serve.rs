@@ -11,18 +11,20 @@ use std::time::Duration;
 
 use anyhow::Context;
 use sendplane_ingest::gateway::{
-    self, Apps, Gateway, GatewaySettings, Late, SinkError, SinkRecord, WebhookSink, server,
+    self, Apps, Gateway, GatewaySettings, Late, Path, SinkError, SinkRecord, WebhookSink, server,
 };
 use sendplane_service::clock;
 use sendplane_service::run::{Process, START};
 use sendplane_stage_runtime::Health;
-use sendplane_stage_runtime::tools::AckProducer;
+use sendplane_stage_runtime::tools::{AckProducer, Tools};
+use sendplane_stages::schemas::Schemas;
 use sendplane_wire::topic;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::config::{self, Ingest};
 use crate::secrets;
+use crate::status::{self, Reporter};
 
 /// Part of the readiness that belongs to the gateway.
 const PART: &str = "gateway";
@@ -51,21 +53,33 @@ pub fn run(process: &Process<Ingest>, config: &config::Gateway) -> anyhow::Resul
         .build()
         .context("runtime of the gateway")?;
     let late: Late<Acknowledged> = Arc::default();
+    let path = Arc::new(Path::new(Arc::new(clock::now)));
     let (stop, stopping) = watch::channel(false);
     let listener = runtime.block_on(listen(config.listen))?;
     let limits = within_descriptors(config.limits.clone());
-    let mut server =
-        runtime.spawn(server::serve(listener, gateway::router(late.clone()), limits, stopping));
+    let router = gateway::router(late.clone(), path.clone());
+    let mut server = runtime.spawn(server::serve(listener, router, limits, path.clone(), stopping));
     let (files, every) = (config.apps.clone(), config.reread_secrets_every);
-    let rereading = secrets::watch(files, apps.clone(), every, &process.handle);
-    let producer = open(process, config, apps, &late, &health)?;
-    if let Some(producer) = &producer {
+    let rereading = secrets::watch(files, apps.clone(), path.clone(), every, &process.handle);
+    let opened = open(process, config, apps, (&late, path), (&health, &runtime))?;
+    let reporting = opened.as_ref().map(|(_, reporter)| reporter.keep_reporting(&runtime));
+    if let Some((producer, _)) = &opened {
         watch_brokers(process, producer, &health, &server);
     }
     rereading.abort();
     stop.send_replace(true);
     let served = runtime.block_on(drained(&mut server));
-    if let Some(producer) = producer {
+    if let Some(reporting) = reporting {
+        reporting.abort();
+    }
+    if let Some((producer, reporter)) = opened {
+        // The last word, after the last answer.
+        if let Err(error) = runtime.block_on(reporter.report_stop()) {
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "the stop is not on record: it counts as a gap"
+            );
+        }
         producer.kafka.flush(config.settings.publish_timeout)?;
     }
     runtime.shutdown_background();
@@ -109,13 +123,17 @@ fn open(
     process: &Process<Ingest>,
     config: &config::Gateway,
     apps: Apps,
-    late: &OnceLock<Gateway<Acknowledged>>,
-    health: &Health,
-) -> anyhow::Result<Option<Acknowledged>> {
+    (late, path): (&OnceLock<Gateway<Acknowledged>>, Arc<Path>),
+    (health, runtime): (&Health, &tokio::runtime::Runtime),
+) -> anyhow::Result<Option<(Acknowledged, Reporter)>> {
     let Some(schemas) = process.schemas(health)? else { return Ok(None) };
     let Some(kafka) = connect(process, config, health) else { return Ok(None) };
     let producer = Acknowledged { kafka: Arc::new(kafka), counts: Arc::default() };
     let instance = process.config.base.runtime.instance_id.clone();
+    let reporter = Reporter::new(&instance, path.clone(), producer.kafka.clone(), &schemas);
+    if !introduce(process, &schemas, (&path, &reporter), (health, runtime)) {
+        return Ok(None);
+    }
     let gateway = Gateway::new(
         GatewaySettings { instance, ..config.settings.clone() },
         apps,
@@ -127,7 +145,39 @@ fn open(
         anyhow::bail!("the gateway was opened twice");
     }
     health.clear(START);
-    Ok(Some(producer))
+    Ok(Some((producer, reporter)))
+}
+
+/// Puts on record that this gateway serves from now on, and what is known of the time before;
+/// false when asked to stop before that is durable.
+fn introduce(
+    process: &Process<Ingest>,
+    schemas: &Schemas,
+    (path, reporter): (&Path, &Reporter),
+    (health, runtime): (&Health, &tokio::runtime::Runtime),
+) -> bool {
+    let base = &process.config.base;
+    let instance = &base.runtime.instance_id;
+    let tools = Tools::new(base.kafka().clone(), format!("{instance}-gateway-status"));
+    loop {
+        let introduced = status::last(&tools, schemas, instance).and_then(|last| {
+            path.open(last.as_ref());
+            runtime.block_on(reporter.report())
+        });
+        match introduced {
+            Ok(()) => {
+                health.clear("status");
+                return true;
+            }
+            Err(error) => {
+                tracing::warn!(error = format!("{error:#}"), "the gateway cannot introduce itself");
+                health.obstruct("status", format!("{error:#}"));
+            }
+        }
+        if process.shutdown.wait(RETRY) {
+            return false;
+        }
+    }
 }
 
 /// A producer, as soon as the brokers and the topic are there; `None` when asked to stop before.
@@ -139,7 +189,7 @@ fn connect(
     let base = &process.config.base;
     let client_id = format!("{}-gateway", base.runtime.instance_id);
     loop {
-        let topics = [topic::WEBHOOKS];
+        let topics = [topic::WEBHOOKS, topic::GATEWAYS];
         let longest = config.settings.publish_timeout;
         match AckProducer::connect(base.kafka(), &client_id, &topics, longest) {
             Ok(producer) => {

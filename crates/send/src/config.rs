@@ -28,6 +28,8 @@ pub fn read(root: &mut Section<'_>) -> Send {
         let defaults = SendSettings::new(section.hash_key());
         let settings = SendSettings {
             doubt_window: section.millis("doubt-window-ms", defaults.doubt_window, 1_000..=DAY_MS),
+            resend_after_silence: section.one_of("resend-after-silence", &["utility", "never"])
+                == "utility",
             safety_percent: section.whole(
                 "safety-percent",
                 u64::from(defaults.safety_percent),

@@ -64,19 +64,33 @@ pub fn parse(body: &[u8]) -> Result<Vec<Item>, BodyFault> {
 /// Longest account id that becomes a record key, in bytes; real ones have 15 to 17 digits.
 const ENTRY_ID_LEN_MAX: usize = 64;
 
-/// `entry[0].id`, for the gateway's record key.
+/// Whose a body is, as far as the gateway looks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accounts {
+    /// `entry[0].id`: the record key.
+    pub first: String,
+    /// Every other entry names the same account.
+    pub is_only: bool,
+}
+
+/// The accounts of a body.
 ///
 /// Reads through the body without building it. `None` for a body without a usable id; the gateway
-/// then takes the body's digest.
-pub fn entry0_id(body: &[u8]) -> Option<String> {
+/// then takes the body's digest for a key.
+pub fn accounts(body: &[u8]) -> Option<Accounts> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     deserializer.deserialize_map(Body).ok().flatten()
+}
+
+/// [`Accounts::first`].
+pub fn entry0_id(body: &[u8]) -> Option<String> {
+    accounts(body).map(|accounts| accounts.first)
 }
 
 struct Body;
 
 impl<'de> Visitor<'de> for Body {
-    type Value = Option<String>;
+    type Value = Option<Accounts>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a webhook body")
@@ -86,7 +100,7 @@ impl<'de> Visitor<'de> for Body {
         let mut id = None;
         while let Some(key) = map.next_key::<String>()? {
             if key == "entry" {
-                id = map.next_value::<FirstId>()?.0;
+                id = map.next_value::<Entries>()?.0;
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
@@ -95,30 +109,34 @@ impl<'de> Visitor<'de> for Body {
     }
 }
 
-/// The id of the first entry of an array, as the only thing read of it.
-struct FirstId(Option<String>);
+/// The ids of the entries of an array, as the only thing read of it.
+struct Entries(Option<Accounts>);
 
-impl<'de> serde::Deserialize<'de> for FirstId {
+impl<'de> serde::Deserialize<'de> for Entries {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entries;
-        impl<'de> Visitor<'de> for Entries {
-            type Value = FirstId;
+        struct Ids;
+        impl<'de> Visitor<'de> for Ids {
+            type Value = Entries;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an array of entries")
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<FirstId, A::Error> {
-                let first = seq.next_element::<EntryId>()?;
-                while seq.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(FirstId(first.and_then(|entry| entry.0)))
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Entries, A::Error> {
+                let first = seq.next_element::<EntryId>()?.and_then(|entry| entry.0);
+                let mut is_only = true;
+                while let Some(EntryId(id)) = seq.next_element()? {
+                    is_only &= id == first;
+                }
+                Ok(Entries(first.map(|first| Accounts { first, is_only })))
             }
         }
-        deserializer.deserialize_seq(Entries)
+        deserializer.deserialize_seq(Ids)
     }
 }
 
-/// The id of one entry. Not derived: a derived struct would also be read from an array.
+/// The id of one entry; none of what is no object. Not derived: a derived struct would also be read
+/// from an array.
 struct EntryId(Option<String>);
 
 impl<'de> serde::Deserialize<'de> for EntryId {
@@ -129,6 +147,35 @@ impl<'de> serde::Deserialize<'de> for EntryId {
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an entry")
+            }
+
+            fn visit_unit<E>(self) -> Result<EntryId, E> {
+                Ok(EntryId(None))
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<EntryId, E> {
+                Ok(EntryId(None))
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<EntryId, E> {
+                Ok(EntryId(None))
+            }
+
+            fn visit_u64<E>(self, _: u64) -> Result<EntryId, E> {
+                Ok(EntryId(None))
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<EntryId, E> {
+                Ok(EntryId(None))
+            }
+
+            fn visit_str<E>(self, _: &str) -> Result<EntryId, E> {
+                Ok(EntryId(None))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<EntryId, A::Error> {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(EntryId(None))
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<EntryId, A::Error> {
@@ -143,7 +190,7 @@ impl<'de> serde::Deserialize<'de> for EntryId {
                 Ok(EntryId(id.filter(|id| id.len() <= ENTRY_ID_LEN_MAX)))
             }
         }
-        deserializer.deserialize_map(Entry)
+        deserializer.deserialize_any(Entry)
     }
 }
 

@@ -121,6 +121,7 @@ impl MessageFacts {
                 AttemptEvent::Cancelled => MessageState::Cancelled,
                 AttemptEvent::InDoubt { .. } => MessageState::InDoubt,
                 AttemptEvent::GaveUp => MessageState::OutcomeUnknown,
+                AttemptEvent::Resending { .. } => MessageState::Dispatched,
                 AttemptEvent::Held { .. } => MessageState::Held,
                 AttemptEvent::Accepted { .. } => MessageState::Accepted,
             },
@@ -208,6 +209,7 @@ impl MessageFacts {
             | AttemptEvent::Cancelled
             | AttemptEvent::InDoubt { .. }
             | AttemptEvent::GaveUp
+            | AttemptEvent::Resending { .. }
             | AttemptEvent::Refused { .. }
             | AttemptEvent::Accepted { .. } => false,
         };

@@ -195,6 +195,12 @@ pub enum AttemptEvent {
     },
     /// Withdrawn before the call; also for a message that was never attempted.
     Cancelled,
+    /// The doubt window ended in proven silence: the message is sent once more, though this attempt
+    /// may have come.
+    Resending {
+        /// Not before.
+        at: Timestamp,
+    },
 }
 
 impl AttemptEvent {
@@ -203,8 +209,9 @@ impl AttemptEvent {
     /// - an intent says least, everything else followed it;
     /// - not sent, expired and cancelled are our own view from before the call. They lose to doubt: if one
     ///   owner says the call never started and another that it may have, it may have;
-    /// - giving up comes after doubt and tells nothing new about the provider, so that every
-    ///   answer, however late, corrects it;
+    /// - giving up and sending again come after doubt and tell nothing new about the provider, so
+    ///   that every answer, however late, corrects them; the end is not talked away by a copy that
+    ///   promised more;
     /// - an error is the provider's word;
     /// - a wamid is proof. Over any error, because some errors come from a part that does not know
     ///   what another part did; `Accepted` over `Held`, because the hold is the earlier of the two.
@@ -215,17 +222,21 @@ impl AttemptEvent {
             AttemptEvent::Expired => 2,
             AttemptEvent::Cancelled => 3,
             AttemptEvent::InDoubt { .. } => 4,
-            AttemptEvent::GaveUp => 5,
-            AttemptEvent::Refused { .. } => 6,
-            AttemptEvent::Held { .. } => 7,
-            AttemptEvent::Accepted { .. } => 8,
+            AttemptEvent::Resending { .. } => 5,
+            AttemptEvent::GaveUp => 6,
+            AttemptEvent::Refused { .. } => 7,
+            AttemptEvent::Held { .. } => 8,
+            AttemptEvent::Accepted { .. } => 9,
         }
     }
 
     /// Whether the attempt may have reached the provider without proof either way.
     pub const fn is_unresolved(&self) -> bool {
         match self {
-            AttemptEvent::Submitting | AttemptEvent::InDoubt { .. } | AttemptEvent::GaveUp => true,
+            AttemptEvent::Submitting
+            | AttemptEvent::InDoubt { .. }
+            | AttemptEvent::GaveUp
+            | AttemptEvent::Resending { .. } => true,
             AttemptEvent::NotSent { .. }
             | AttemptEvent::Expired
             | AttemptEvent::Cancelled
@@ -247,6 +258,7 @@ impl AttemptEvent {
             | AttemptEvent::Cancelled
             | AttemptEvent::InDoubt { .. }
             | AttemptEvent::GaveUp
+            | AttemptEvent::Resending { .. }
             | AttemptEvent::Refused { .. } => None,
         }
     }

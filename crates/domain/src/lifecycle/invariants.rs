@@ -157,7 +157,9 @@ pub fn resend_has_cause(facts: &MessageFacts) -> Result<(), Violation> {
             | AttemptEvent::Expired
             | AttemptEvent::Cancelled
             | AttemptEvent::Refused { .. } => true,
-            AttemptEvent::InDoubt { .. } | AttemptEvent::GaveUp => {
+            AttemptEvent::InDoubt { .. }
+            | AttemptEvent::GaveUp
+            | AttemptEvent::Resending { .. } => {
                 let is_allowed = has_failed || doubts_left > 0;
                 doubts_left -= i32::from(!has_failed);
                 is_allowed

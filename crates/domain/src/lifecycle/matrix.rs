@@ -16,30 +16,30 @@ use crate::trace::TraceContext;
 /// Reviewed by hand. What to see in it: a decision never moves what may have reached the provider;
 /// delivery never moves back; a wamid beats every account of the attempt without one.
 const EXPECTED: &str = "
-       Ad|Di De Su Bl Re Du St Ex Ca|sm ac he rr rp rd rj nr nd id gu ex ca|se dl re pl fa|sd
-    --|Se|Se Se Se Se Se Se Se Se Se|-- -- -- -- -- -- -- -- -- -- -- -- --|-- -- -- -- --|--
-    Qu|Qu|Di De Sp Bl Qu Qu Qu Ex Ca|Sb Ac He Di Di Dd Rj Di Dd Id Un Ex Ca|Se Dl Re Pl Fa|Qu
-    De|De|Di De Sp Bl De De De Ex Ca|Sb Ac He Di Di Dd Rj Di Dd Id Un Ex Ca|Se Dl Re Pl Fa|De
-    Di|Di|Di De Sp Bl Di Di Di Ex Ca|Sb Ac He Di Di Dd Rj Di Dd Id Un Ex Ca|Se Dl Re Pl Fa|Di
-    Sb|Sb|Sb Sb Sb Sb Sb Sb Sb Sb Sb|Sb Ac He Di Di Dd Rj Di Dd Id Un Ex Ca|Se Dl Re Pl Fa|Sb
-    He|He|He He He He He He He He He|He Ac He He He He He He He He He He He|Se Dl Re Pl Fa|Un
-    Id|Id|Id Id Id Id Id Id Id Id Id|Id Ac He Di Di Dd Rj Id Id Id Un Id Id|Se Dl Re Pl Fa|Id
-    Ac|Ac|Ac Ac Ac Ac Ac Ac Ac Ac Ac|Ac Ac Ac Ac Ac Ac Ac Ac Ac Ac Ac Ac Ac|Se Dl Re Pl Fa|Un
-    Se|Se|Se Se Se Se Se Se Se Se Se|Se Se Se Se Se Se Se Se Se Se Se Se Se|Se Dl Re Pl Fa|Ex
-    Dl|Dl|Dl Dl Dl Dl Dl Dl Dl Dl Dl|Dl Dl Dl Dl Dl Dl Dl Dl Dl Dl Dl Dl Dl|Dl Dl Re Pl Dl|Dl
-    Re|Re|Re Re Re Re Re Re Re Re Re|Re Re Re Re Re Re Re Re Re Re Re Re Re|Re Re Re Pl Re|Re
-    Pl|Pl|Pl Pl Pl Pl Pl Pl Pl Pl Pl|Pl Pl Pl Pl Pl Pl Pl Pl Pl Pl Pl Pl Pl|Pl Pl Pl Pl Pl|Pl
-    Fa|Fa|Di De Sp Bl Fa Fa Fa Ex Ca|Fa Fa Fa Fa Fa Fa Fa Fa Fa Fa Fa Fa Fa|Fa Dl Re Pl Fa|Fa
-    Sp|Sp|Di De Sp Bl Sp Sp Sp Ex Ca|Sb Ac He Di Di Dd Rj Di Dd Id Un Ex Ca|Se Dl Re Pl Fa|Sp
-    Bl|Bl|Di De Sp Bl Bl Bl Bl Ex Ca|Sb Ac He Di Di Dd Rj Di Dd Id Un Ex Ca|Se Dl Re Pl Fa|Bl
-    Ex|Ex|Di De Sp Bl Ex Ex Ex Ex Ca|Ex Ac He Di Di Dd Rj Ex Ex Id Un Ex Ca|Se Dl Re Pl Fa|Ex
-    Ca|Ca|Di De Sp Bl Ca Ca Ca Ex Ca|Ca Ac He Di Di Dd Rj Ca Ca Id Un Ca Ca|Se Dl Re Pl Fa|Ca
-    Rj|Rj|Di De Sp Bl Rj Rj Rj Ex Ca|Rj Ac He Rj Rj Rj Rj Rj Rj Rj Rj Rj Rj|Se Dl Re Pl Fa|Rj
-    Dd|Dd|Di De Sp Bl Dd Dd Dd Ex Ca|Dd Ac He Dd Dd Dd Rj Dd Dd Dd Dd Dd Dd|Se Dl Re Pl Fa|Dd
-    Un|Un|Un Un Un Un Un Un Un Un Un|Un Ac He Di Di Dd Rj Un Un Un Un Un Un|Se Dl Re Pl Fa|Un
-    Rf|Qu|Di De Sp Bl Rf Du St Ex Ca|Sb Ac He Di Di Dd Rj Di Dd Id Un Ex Ca|Se Dl Re Pl Fa|Rf
-    Du|Qu|Di De Sp Bl Du Du St Ex Ca|Sb Ac He Di Di Dd Rj Di Dd Id Un Ex Ca|Se Dl Re Pl Fa|Du
-    St|Qu|Di De Sp Bl St St St Ex Ca|Sb Ac He Di Di Dd Rj Di Dd Id Un Ex Ca|Se Dl Re Pl Fa|St
+       Ad|Di De Su Bl Re Du St Ex Ca|sm ac he rr rp rd rj nr nd id gu rs ex ca|se dl re pl fa|sd
+    --|Se|Se Se Se Se Se Se Se Se Se|-- -- -- -- -- -- -- -- -- -- -- -- -- --|-- -- -- -- --|--
+    Qu|Qu|Di De Sp Bl Qu Qu Qu Ex Ca|Sb Ac He Di Di Dd Rj Di Dd Id Un Di Ex Ca|Se Dl Re Pl Fa|Qu
+    De|De|Di De Sp Bl De De De Ex Ca|Sb Ac He Di Di Dd Rj Di Dd Id Un Di Ex Ca|Se Dl Re Pl Fa|De
+    Di|Di|Di De Sp Bl Di Di Di Ex Ca|Sb Ac He Di Di Dd Rj Di Dd Id Un Di Ex Ca|Se Dl Re Pl Fa|Di
+    Sb|Sb|Sb Sb Sb Sb Sb Sb Sb Sb Sb|Sb Ac He Di Di Dd Rj Di Dd Id Un Di Ex Ca|Se Dl Re Pl Fa|Sb
+    He|He|He He He He He He He He He|He Ac He He He He He He He He He He He He|Se Dl Re Pl Fa|Un
+    Id|Id|Id Id Id Id Id Id Id Id Id|Id Ac He Di Di Dd Rj Id Id Id Un Di Id Id|Se Dl Re Pl Fa|Id
+    Ac|Ac|Ac Ac Ac Ac Ac Ac Ac Ac Ac|Ac Ac Ac Ac Ac Ac Ac Ac Ac Ac Ac Ac Ac Ac|Se Dl Re Pl Fa|Un
+    Se|Se|Se Se Se Se Se Se Se Se Se|Se Se Se Se Se Se Se Se Se Se Se Se Se Se|Se Dl Re Pl Fa|Ex
+    Dl|Dl|Dl Dl Dl Dl Dl Dl Dl Dl Dl|Dl Dl Dl Dl Dl Dl Dl Dl Dl Dl Dl Dl Dl Dl|Dl Dl Re Pl Dl|Dl
+    Re|Re|Re Re Re Re Re Re Re Re Re|Re Re Re Re Re Re Re Re Re Re Re Re Re Re|Re Re Re Pl Re|Re
+    Pl|Pl|Pl Pl Pl Pl Pl Pl Pl Pl Pl|Pl Pl Pl Pl Pl Pl Pl Pl Pl Pl Pl Pl Pl Pl|Pl Pl Pl Pl Pl|Pl
+    Fa|Fa|Di De Sp Bl Fa Fa Fa Ex Ca|Fa Fa Fa Fa Fa Fa Fa Fa Fa Fa Fa Fa Fa Fa|Fa Dl Re Pl Fa|Fa
+    Sp|Sp|Di De Sp Bl Sp Sp Sp Ex Ca|Sb Ac He Di Di Dd Rj Di Dd Id Un Di Ex Ca|Se Dl Re Pl Fa|Sp
+    Bl|Bl|Di De Sp Bl Bl Bl Bl Ex Ca|Sb Ac He Di Di Dd Rj Di Dd Id Un Di Ex Ca|Se Dl Re Pl Fa|Bl
+    Ex|Ex|Di De Sp Bl Ex Ex Ex Ex Ca|Ex Ac He Di Di Dd Rj Ex Ex Id Un Di Ex Ca|Se Dl Re Pl Fa|Ex
+    Ca|Ca|Di De Sp Bl Ca Ca Ca Ex Ca|Ca Ac He Di Di Dd Rj Ca Ca Id Un Di Ca Ca|Se Dl Re Pl Fa|Ca
+    Rj|Rj|Di De Sp Bl Rj Rj Rj Ex Ca|Rj Ac He Rj Rj Rj Rj Rj Rj Rj Rj Rj Rj Rj|Se Dl Re Pl Fa|Rj
+    Dd|Dd|Di De Sp Bl Dd Dd Dd Ex Ca|Dd Ac He Dd Dd Dd Rj Dd Dd Dd Dd Dd Dd Dd|Se Dl Re Pl Fa|Dd
+    Un|Un|Un Un Un Un Un Un Un Un Un|Un Ac He Di Di Dd Rj Un Un Un Un Un Un Un|Se Dl Re Pl Fa|Un
+    Rf|Qu|Di De Sp Bl Rf Du St Ex Ca|Sb Ac He Di Di Dd Rj Di Dd Id Un Di Ex Ca|Se Dl Re Pl Fa|Rf
+    Du|Qu|Di De Sp Bl Du Du St Ex Ca|Sb Ac He Di Di Dd Rj Di Dd Id Un Di Ex Ca|Se Dl Re Pl Fa|Du
+    St|Qu|Di De Sp Bl St St St Ex Ca|Sb Ac He Di Di Dd Rj Di Dd Id Un Di Ex Ca|Se Dl Re Pl Fa|St
 ";
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -78,6 +78,7 @@ fn column(evidence: &Evidence) -> &'static str {
             },
             AttemptEvent::InDoubt { .. } => "id",
             AttemptEvent::GaveUp => "gu",
+            AttemptEvent::Resending { .. } => "rs",
             AttemptEvent::Expired => "ex",
             AttemptEvent::Cancelled => "ca",
         },
@@ -193,6 +194,7 @@ fn every_evidence() -> Vec<Evidence> {
         on_first(AttemptEvent::NotSent { disposition: Disposition::DeadLetter }),
         on_first(AttemptEvent::InDoubt { until: LATER }),
         on_first(AttemptEvent::GaveUp),
+        on_first(AttemptEvent::Resending { at: LATER }),
         on_first(AttemptEvent::Expired),
         on_first(AttemptEvent::Cancelled),
         webhook(Status::Sent),
@@ -258,7 +260,7 @@ fn the_table_is_complete() {
     let cells = cells();
     let columns: Vec<_> = every_evidence().iter().map(column).collect();
     assert_eq!(cells[0], columns, "one column per kind of evidence, in order");
-    assert_eq!(cells[0].len(), 29);
+    assert_eq!(cells[0].len(), 30);
 
     let states = [None].into_iter().chain(MessageState::ALL.map(Some));
     let names: Vec<_> = states.map(row_name).collect();

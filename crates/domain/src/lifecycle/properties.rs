@@ -37,6 +37,7 @@ fn attempt_event() -> impl Strategy<Value = AttemptEvent> {
         Just(AttemptEvent::Cancelled),
         time().prop_map(|until| AttemptEvent::InDoubt { until }),
         Just(AttemptEvent::GaveUp),
+        time().prop_map(|at| AttemptEvent::Resending { at }),
         (1_i64..3, prop::sample::select(CodeClass::ALL.to_vec()), disposition()).prop_map(
             |(code, class, disposition)| AttemptEvent::Refused { code, class, disposition }
         ),

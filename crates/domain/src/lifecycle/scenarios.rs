@@ -111,6 +111,38 @@ fn a_refused_resend_does_not_prove_that_the_first_call_was_lost() {
 }
 
 #[test]
+fn a_resend_after_silence_waits_and_leaves_the_first_call_unproven() {
+    let again = attempted(1, 1, AttemptEvent::Resending { at: LATER });
+    let waiting = check(&[attempted(1, 1, DOUBT), again.clone()], MessageState::Dispatched);
+    let summary = waiting.summary().unwrap();
+    assert_eq!(
+        (summary.next_at(), summary.reason),
+        (Some(LATER), Some("sent_again_after_silence"))
+    );
+    assert_eq!(invariants::resend_has_cause(&waiting), Ok(()));
+
+    check(&[again.clone(), decided(2, Verdict::Cancel)], MessageState::OutcomeUnknown);
+    let ends = [
+        AttemptEvent::Expired,
+        AttemptEvent::Cancelled,
+        refused(Disposition::Reject),
+        AttemptEvent::GaveUp,
+    ];
+    for end in ends {
+        check(&[again.clone(), attempted(2, 1, end)], MessageState::OutcomeUnknown);
+    }
+    let both = [again.clone(), attempted(2, 1, accepted("w2"))];
+    check(&both, MessageState::Accepted);
+    let late = status(Some(1), "w1", Status::Delivered);
+    let twice = check(&[both[0].clone(), both[1].clone(), late], MessageState::Delivered);
+    assert_eq!(twice.distinct_wamids(), 2);
+
+    let third = [again, attempted(2, 1, AttemptEvent::GaveUp), attempted(3, 1, accepted("w3"))];
+    let thrice = check(&third, MessageState::Accepted);
+    assert!(invariants::resend_has_cause(&thrice).is_err(), "one re-send is allowed, not two");
+}
+
+#[test]
 fn late_evidence_corrects_an_end_without_proof() {
     let gave_up = attempted(1, 1, AttemptEvent::GaveUp);
     check(std::slice::from_ref(&gave_up), MessageState::OutcomeUnknown);

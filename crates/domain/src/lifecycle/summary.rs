@@ -149,6 +149,7 @@ fn explain_attempt(summary: &mut Summary<'_>, number: u32, attempt: &AttemptFact
         AttemptEvent::Cancelled => Some("cancelled"),
         AttemptEvent::InDoubt { .. } => Some("answer_lost"),
         AttemptEvent::GaveUp => Some("no_evidence_in_time"),
+        AttemptEvent::Resending { .. } => Some("sent_again_after_silence"),
         AttemptEvent::Refused { code, class, .. } => {
             summary.error_code = Some(*code);
             summary.error_class = Some(*class);
@@ -180,6 +181,7 @@ fn waits(state: MessageState, ground: Ground<'_>) -> Waits {
         Ground::Attempt(_, attempt) => match &attempt.event {
             AttemptEvent::Submitting => Waits::Until(attempt.started_at + INTENT_ANSWER_MAX),
             AttemptEvent::InDoubt { until } => Waits::Until(*until),
+            AttemptEvent::Resending { at } => Waits::Until(*at),
             AttemptEvent::NotSent { disposition } | AttemptEvent::Refused { disposition, .. } => {
                 match disposition {
                     Disposition::Retry { at } => Waits::Until(*at),

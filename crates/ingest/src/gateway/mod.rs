@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Reading order: [`Gateway`] and [`router`], then `receive` (the way of a POST), [`secrets`] and
-//! `signature`, [`sink`]; [`server`] is about connections.
+//! `signature`, [`sink`], [`path`] (who was turned away); [`server`] is about connections.
 //!
 //! Memory has a bound: connections × header bytes, and about three times the buffered bytes (the
 //! body, its record, and librdkafka's copy until the acknowledgement).
@@ -22,6 +22,7 @@
 //! **Architecture invariant:** nothing of a body is looked at before its signature is right, and
 //! after that only `entry[0].id`, which is the record key. What a body says is the stage's business.
 
+mod path;
 mod receive;
 mod room;
 pub mod secrets;
@@ -35,11 +36,12 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::StatusCode;
-use axum::routing::get;
+use axum::routing::{get, post};
 use sendplane_domain::time::Timestamp;
 use sendplane_wire::codec::Encoder;
 use sendplane_wire::record::WebhookBody;
 
+pub use path::Path;
 use receive::rejected;
 use room::Room;
 pub use secrets::{AppSecrets, Apps, EmptySecret};
@@ -116,11 +118,13 @@ impl<S: WebhookSink> Gateway<S> {
 /// `/webhooks` is answered with 503.
 pub type Late<S> = Arc<OnceLock<Gateway<S>>>;
 
-/// The routes under `/webhooks`. Limits on the connection itself belong to the [`server`].
-pub fn router<S: WebhookSink>(gateway: Late<S>) -> Router {
+/// The routes under `/webhooks`; `path` keeps account of the webhooks that are turned away. Limits
+/// on the connection itself belong to the [`server`].
+pub fn router<S: WebhookSink>(gateway: Late<S>, path: Arc<Path>) -> Router {
+    let post = post(receive::handle::<S>).with_state((gateway.clone(), path));
+    let get = get(verify::handle::<S>).with_state(gateway);
     Router::new()
-        .route("/webhooks/{app}", get(verify::handle::<S>).post(receive::handle::<S>))
-        .with_state(gateway)
+        .route("/webhooks/{app}", get.merge(post))
         .fallback(|| async { rejected(StatusCode::NOT_FOUND, "unknown_path") })
         .method_not_allowed_fallback(|| async {
             rejected(StatusCode::METHOD_NOT_ALLOWED, "method")

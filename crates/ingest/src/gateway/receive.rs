@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use axum::body::{Body, HttpBody};
 use axum::extract::rejection::PathRejection;
@@ -9,13 +10,15 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::BytesMut;
+use sendplane_domain::path_health::Verdict;
 use sendplane_domain::trace::header as trace_header;
 use sendplane_wire::record::{WebhookBody, WebhookSecret};
 use sendplane_wire::topic;
-use sendplane_wire::webhook::entry0_id;
+use sendplane_wire::webhook::accounts;
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, timeout};
 
+use super::path::Path as PathAccount;
 use super::room::Share;
 use super::signature::{Signature, Unsigned};
 use super::sink::{SinkRecord, WebhookSink};
@@ -24,10 +27,17 @@ use super::{BODY_BYTES_MAX, Gateway, Late, RETRY_AFTER_SECS, TRACE_HEADER_BYTES_
 /// Memory taken for a body before its first byte is there.
 const FIRST_BUFFER_BYTES: usize = 16 * 1024;
 
+/// A body that is in the log under `entry[0].id`, so that what Meta says about one account stays in
+/// order.
+struct Taken {
+    /// It names no account, or more than one: part of it is not where its account's bodies are.
+    is_astray: bool,
+}
+
 /// Why a POST is not answered with 200.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refused {
-    UnknownApp,
+    UnknownApp { is_signed: bool },
     Unsigned(Unsigned),
     WrongSignature,
     TooLarge,
@@ -43,7 +53,7 @@ impl Refused {
     /// Status, and the label of `sendplane_webhook_rejected_total`.
     fn answer(self) -> (StatusCode, &'static str) {
         match self {
-            Refused::UnknownApp => (StatusCode::NOT_FOUND, "unknown_app"),
+            Refused::UnknownApp { .. } => (StatusCode::NOT_FOUND, "unknown_app"),
             Refused::Unsigned(Unsigned::Missing) => (StatusCode::UNAUTHORIZED, "signature_missing"),
             Refused::Unsigned(Unsigned::Malformed) => {
                 (StatusCode::UNAUTHORIZED, "signature_malformed")
@@ -56,6 +66,25 @@ impl Refused {
             Refused::NotEncodable => (StatusCode::INTERNAL_SERVER_ERROR, "not_encodable"),
             Refused::SinkFailed => (StatusCode::SERVICE_UNAVAILABLE, "sink_failed"),
             Refused::SinkTimeout => (StatusCode::SERVICE_UNAVAILABLE, "sink_timeout"),
+        }
+    }
+}
+
+impl Refused {
+    /// What it says about the way of webhooks. Meta signs every webhook, so what is not signed in
+    /// form is none; whatever is may be one.
+    fn verdict(self, app: &str) -> Verdict<'_> {
+        match self {
+            Refused::Unsigned(_) | Refused::UnknownApp { is_signed: false } => Verdict::NoWebhook,
+            Refused::WrongSignature => Verdict::WrongSignature(app),
+            Refused::UnknownApp { is_signed: true }
+            | Refused::TooLarge
+            | Refused::ReadTimeout
+            | Refused::BodyBroken
+            | Refused::Overloaded
+            | Refused::NotEncodable
+            | Refused::SinkFailed
+            | Refused::SinkTimeout => Verdict::TurnedAway,
         }
     }
 }
@@ -75,18 +104,25 @@ pub(super) fn starting() -> Response {
 }
 
 pub(super) async fn handle<S: WebhookSink>(
-    State(gateway): State<Late<S>>,
+    State((gateway, path)): State<(Late<S>, Arc<PathAccount>)>,
     app: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Response {
     let started = Instant::now();
+    let in_work = path.begin();
+    // Dropping it says that somebody was turned away.
     let Some(gateway) = gateway.get() else { return starting() };
     // A path that is no text names no app either.
     let app = app.map_or_else(|_| String::new(), |Path(app)| app);
     let outcome = receive(gateway, &app, request).await;
+    in_work.end(match &outcome {
+        Ok(Taken { is_astray: false }) => Verdict::Taken(&app),
+        Ok(Taken { is_astray: true }) => Verdict::Astray(&app),
+        Err(refused) => refused.verdict(&app),
+    });
     metrics::histogram!("sendplane_webhook_seconds").record(started.elapsed().as_secs_f64());
     match outcome {
-        Ok(()) => {
+        Ok(Taken { .. }) => {
             metrics::counter!("sendplane_webhook_accepted_total").increment(1);
             StatusCode::OK.into_response()
         }
@@ -101,21 +137,25 @@ async fn receive<S: WebhookSink>(
     gateway: &Gateway<S>,
     app: &str,
     request: Request,
-) -> Result<(), Refused> {
-    if !gateway.apps.contains(app) {
-        return Err(Refused::UnknownApp);
-    }
+) -> Result<Taken, Refused> {
     let (parts, body) = request.into_parts();
-    let signature = Signature::of(&parts.headers).map_err(Refused::Unsigned)?;
+    let signature = Signature::of(&parts.headers).map_err(Refused::Unsigned);
+    if !gateway.apps.contains(app) {
+        return Err(Refused::UnknownApp { is_signed: signature.is_ok() });
+    }
+    let signature = signature?;
     // Held until the answer: it bounds the bodies in memory.
     let mut share = gateway.room.share();
     let body = timeout(gateway.settings.body_read_timeout, read(body, &mut share))
         .await
         .map_err(|_| Refused::ReadTimeout)??;
     let secret = verified(gateway, app, &signature, &body)?;
-    let record = record(gateway, app, &parts.headers, body, secret)?;
+    let accounts = accounts(&body);
+    let is_astray = !accounts.as_ref().is_some_and(|accounts| accounts.is_only);
+    let key = accounts.map_or_else(|| digest(&body), |accounts| accounts.first);
+    let record = record(gateway, app, &parts.headers, key, body, secret)?;
     match timeout(gateway.settings.publish_timeout, gateway.sink.publish(record)).await {
-        Ok(Ok(())) => Ok(()),
+        Ok(Ok(())) => Ok(Taken { is_astray }),
         Ok(Err(error)) => {
             tracing::warn!(app, %error, "webhook is not in the log: answering 503");
             Err(Refused::SinkFailed)
@@ -134,7 +174,7 @@ fn verified<S>(
     signature: &Signature,
     body: &[u8],
 ) -> Result<WebhookSecret, Refused> {
-    let secrets = gateway.apps.get(app).ok_or(Refused::UnknownApp)?;
+    let secrets = gateway.apps.get(app).ok_or(Refused::UnknownApp { is_signed: true })?;
     signature.verified_by(body, &secrets).ok_or_else(|| {
         tracing::debug!(app, "webhook signature does not match any secret");
         Refused::WrongSignature
@@ -145,10 +185,10 @@ fn record<S>(
     gateway: &Gateway<S>,
     app: &str,
     headers: &HeaderMap,
+    key: String,
     body: Vec<u8>,
     secret: WebhookSecret,
 ) -> Result<SinkRecord, Refused> {
-    let key = record_key(&body);
     let webhook = WebhookBody {
         app: app.to_owned(),
         received_at: (gateway.clock)(),
@@ -188,10 +228,9 @@ async fn read(mut body: Body, share: &mut Share<'_>) -> Result<Vec<u8>, Refused>
     Ok(bytes.into())
 }
 
-/// `entry[0].id`, so that what Meta says about one account stays in order; else the digest of the
-/// body, so that its repetition meets the first one.
-fn record_key(body: &[u8]) -> String {
-    entry0_id(body).unwrap_or_else(|| hex::encode(Sha256::digest(body)))
+/// The record key of a body that names no account: its repetition meets the first one.
+fn digest(body: &[u8]) -> String {
+    hex::encode(Sha256::digest(body))
 }
 
 /// The headers of a trace, if they are text of sensible length.

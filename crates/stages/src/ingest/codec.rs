@@ -106,8 +106,13 @@ impl Codec<Ingest> for IngestCodec {
     fn decode(&self, raw: &RawRecord<'_>) -> Result<Record, Undecoded> {
         match raw.topic {
             topic::WEBHOOKS => {
-                let body = self.webhooks.decode(raw.value).map_err(undecoded)?;
-                Ok(Record::Webhook(Webhook::new(body)))
+                let key = raw.key.and_then(|key| std::str::from_utf8(key).ok()).map(str::to_owned);
+                match self.webhooks.decode(raw.value).map_err(undecoded) {
+                    Ok(body) => Ok(Record::Webhook(Webhook::new(body, key))),
+                    // The stage has to know that a webhook was lost.
+                    Err(Undecoded::Reject(fault)) => Ok(Record::LostWebhook(fault)),
+                    Err(later) => Err(later),
+                }
             }
             topic::REROUTED => self.forwarded(raw.value),
             topic::CANCELS => {

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Reading order: [`request`] (the way of a request), [`rules`] (what is checked), [`idempotency`]
-//! (I2), [`webhook`] (the way of a webhook), [`codec`].
+//! (I2), [`webhook`] (the way of a webhook), [`path`] (whether any was lost), [`codec`].
 //!
 //! A message's identity is the position its producer wrote it to: neither re-routing a record nor
 //! replaying it from the dead letters changes the message id, and reading it twice admits it once.
@@ -19,6 +19,7 @@
 mod cancel;
 mod codec;
 mod idempotency;
+mod path;
 mod request;
 mod rules;
 mod webhook;
@@ -30,7 +31,9 @@ use sendplane_domain::lane::Lane;
 use sendplane_domain::opaque::HashKey;
 use sendplane_domain::time::Timestamp;
 use sendplane_domain::trace::TraceContext;
-use sendplane_stage_api::{Context, Header, Input, InputClass, InputTopic, RecordMeta, Stage};
+use sendplane_stage_api::{
+    Context, DeadLetter, Header, Input, InputClass, InputTopic, RecordMeta, Stage,
+};
 use sendplane_wire::record::{
     AdmittedMessage, CancelAnswer, CancelRequest, Cancellation, Decision, Feedback, Notice,
     Receipt, ReroutedRecord, SendRequest,
@@ -109,6 +112,8 @@ pub enum Record {
     Request(Incoming),
     /// The body of a webhook.
     Webhook(Webhook),
+    /// A record of the webhooks' topic that cannot be read.
+    LostWebhook(DeadLetter),
     /// A request to withdraw a message, with its key.
     Cancel {
         /// Key, byte for byte.
@@ -201,7 +206,7 @@ impl Stage for Ingest {
                 request::misses_global(incoming, directory)
             }
             Record::Webhook(webhook) => webhook.misses_global(directory),
-            Record::Cancel { .. } => false,
+            Record::LostWebhook(_) | Record::Cancel { .. } => false,
         }
     }
 
@@ -238,6 +243,11 @@ impl Ingest {
                 request::apply(&self.settings, incoming, arrival, ctx);
             }
             Record::Webhook(webhook) => webhook::apply(&self.settings, webhook, ctx),
+            Record::LostWebhook(fault) => {
+                // When it was received it does not say; it was not after it was produced.
+                path::broken_for_all(ctx, meta.timestamp);
+                ctx.dead_letter(fault.code, fault.detail);
+            }
             Record::Cancel { key, request } => cancel::apply(key.as_deref(), *request, ctx),
         }
     }

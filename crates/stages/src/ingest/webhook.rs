@@ -19,7 +19,7 @@ use sendplane_wire::webhook::{BodyFault, Item, Malformed, Status};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Ingest, IngestSettings, Output, Timer};
+use super::{Ingest, IngestSettings, Output, Timer, path};
 use crate::directory::Directory;
 
 /// Meta repeats for 7 days; one more for what waited in the log.
@@ -35,6 +35,8 @@ const ITEMS_TOTAL: &str = "sendplane_ingest_webhook_items_total";
 #[derive(Debug)]
 pub struct Webhook {
     body: WebhookBody,
+    /// The record key: the account that decides the partition.
+    key: Option<String>,
     items: Result<Vec<Item>, BodyFault>,
 }
 
@@ -62,10 +64,10 @@ struct Seen {
 impl TableValue for Seen {}
 
 impl Webhook {
-    /// Parses `body`.
-    pub fn new(body: WebhookBody) -> Self {
+    /// Parses `body`, which stands under the record key `key`.
+    pub fn new(body: WebhookBody, key: Option<String>) -> Self {
         let items = sendplane_wire::webhook::parse(&body.body);
-        Self { body, items }
+        Self { body, key, items }
     }
 
     /// See [`sendplane_stage_api::Stage::misses_global`].
@@ -89,9 +91,16 @@ pub(super) fn apply(
     webhook: Webhook,
     ctx: &mut Context<'_, '_, Ingest>,
 ) {
+    let received_at = webhook.body.received_at;
     let items = match webhook.items {
         Ok(items) => items,
-        Err(fault) => return ctx.dead_letter(fault.code(), fault.to_string()),
+        Err(fault) => {
+            // A body of another product of Meta's says nothing about messages.
+            if !matches!(fault, BodyFault::ForeignObject(_)) {
+                path::broken_for_all(ctx, received_at);
+            }
+            return ctx.dead_letter(fault.code(), fault.to_string());
+        }
     };
     let digest = BodyDigest(Sha256::digest(&webhook.body.body).into());
     let now = ctx.now();
@@ -99,9 +108,11 @@ pub(super) fn apply(
         return ctx.count(BODIES_TOTAL, "repeated");
     }
     ctx.count(BODIES_TOTAL, "new");
+    path::judge(settings, &items, received_at, ctx);
     let mut tally = Tally::default();
+    let arrival = Arrival { received_at, key: webhook.key.as_deref() };
     for item in items {
-        take(settings, item, webhook.body.received_at, &mut tally, ctx);
+        take(settings, item, arrival, &mut tally, ctx);
     }
     match tally.fault() {
         Some((code, detail)) => ctx.dead_letter(code, detail),
@@ -119,6 +130,13 @@ pub(super) fn expire(digest: BodyDigest, ctx: &mut Context<'_, '_, Ingest>) {
     if ctx.get(&BODIES, &digest).is_some_and(|seen| seen.expires_at <= ctx.now()) {
         ctx.delete(&BODIES, &digest);
     }
+}
+
+/// When and under which key a body came.
+#[derive(Clone, Copy)]
+struct Arrival<'a> {
+    received_at: Timestamp,
+    key: Option<&'a str>,
 }
 
 /// What a body's items were, as far as it decides what becomes of the body.
@@ -154,7 +172,7 @@ impl Tally {
 fn take(
     settings: &IngestSettings,
     item: Item,
-    received_at: Timestamp,
+    arrival: Arrival<'_>,
     tally: &mut Tally,
     ctx: &mut Context<'_, '_, Ingest>,
 ) {
@@ -163,7 +181,7 @@ fn take(
         (Item::Status(status), Some(Some(tenant))) => {
             tally.ours += 1;
             ctx.count(ITEMS_TOTAL, "status");
-            take_status(settings, *status, tenant, received_at, ctx);
+            take_status(settings, *status, tenant, arrival, ctx);
         }
         // Counted only: the topic of webhooks keeps the body itself.
         (Item::InboundMessage(_), Some(Some(_))) => {
@@ -194,7 +212,7 @@ fn take_status(
     settings: &IngestSettings,
     status: Status,
     tenant: TenantId,
-    received_at: Timestamp,
+    Arrival { received_at, key }: Arrival<'_>,
     ctx: &mut Context<'_, '_, Ingest>,
 ) {
     let message = match status.opaque.as_deref() {
@@ -209,6 +227,10 @@ fn take_status(
     };
     let wamid_hash = settings.hash_key.hash("wamid", status.wamid.as_str());
     let occurred_at = status.occurred_at.unwrap_or(received_at);
+    let path_whole_since = match message {
+        Some(_) => path::whole_since(&status, key, ctx),
+        None => None,
+    };
     let error = status.error.unwrap_or_default();
     // The send stage waits for it, so it goes first.
     if let Some((message_id, attempt)) = message {
@@ -223,7 +245,7 @@ fn take_status(
             occurred_at,
             received_at,
             waba_id: status.waba_id.clone(),
-            path_whole_since: None,
+            path_whole_since,
         }));
     }
     let pricing = status.pricing.unwrap_or_default();

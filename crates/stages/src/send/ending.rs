@@ -1,10 +1,14 @@
 //! How a message ends, and what happens when the time its state waits for has come.
 
+use std::time::Duration;
+
 use sendplane_domain::id::MessageId;
 use sendplane_domain::provider_code::CodeClass;
+use sendplane_domain::time::Timestamp;
 use sendplane_wire::record::{Attempt, AttemptEvent, Disposition};
 
 use super::report::{self, Fault};
+use super::silence::{self, Window};
 use super::state::{End, MESSAGES, Message, SETTLED_RETENTION, State, Timer, Work, message_timer};
 use super::{Ctx, SendStage, inbox};
 
@@ -58,17 +62,22 @@ pub(super) fn refuse_number(ctx: &mut Ctx<'_, '_>, message_id: MessageId, messag
     settled(ctx, message_id, message, End::Rejected, false);
 }
 
-/// Nobody knows whether the newest attempt was accepted: wait for a webhook.
+/// Nobody knows whether the newest attempt was accepted: wait for a webhook; where silence may be
+/// evidence, a little longer, so that what proves it has time to come.
 pub(super) fn doubt(
     stage: &SendStage,
     ctx: &mut Ctx<'_, '_>,
     message_id: MessageId,
     mut message: Message,
     work: Work,
-    record: Attempt,
+    mut record: Attempt,
 ) {
+    let may_resend = stage.settings.resend_after_silence
+        && silence::may_resend(&message, &work.dispatch, ctx.now());
+    let slack = if may_resend { slack(stage) } else { Duration::ZERO };
+    let until = ctx.now() + stage.settings.doubt_window + slack;
+    record.doubt_until = Some(until);
     ctx.emit(record.into());
-    let until = ctx.now() + stage.settings.doubt_window;
     ctx.schedule(message_timer(message_id), until, &Timer::Message(message_id));
     message.state = State::InDoubt { work, until };
     ctx.put(&MESSAGES, &message_id, &message);
@@ -90,13 +99,47 @@ pub(super) fn time_is_up(stage: &SendStage, ctx: &mut Ctx<'_, '_>, message_id: M
             let record = report::attempt(message_id, &message, message.attempt, event, ctx.now());
             doubt(stage, ctx, message_id, message, work, report::with_fault(record, fault));
         }
-        State::InDoubt { .. } => {
-            let event = AttemptEvent::GaveUp;
-            ctx.emit(
-                report::attempt(message_id, &message, message.attempt, event, ctx.now()).into(),
-            );
-            settled(ctx, message_id, message, End::Unknown, false);
-        }
+        State::InDoubt { work, until } => end_doubt(stage, ctx, message_id, message, work, until),
         State::Settled { .. } => ctx.delete(&MESSAGES, &message_id),
     }
+}
+
+/// No webhook came in time. Where that proves something, the message is sent once more; else nobody
+/// will ever know, unless one comes still.
+fn end_doubt(
+    stage: &SendStage,
+    ctx: &mut Ctx<'_, '_>,
+    message_id: MessageId,
+    mut message: Message,
+    work: Work,
+    until: Timestamp,
+) {
+    let now = ctx.now();
+    let is_allowed =
+        stage.settings.resend_after_silence && silence::may_resend(&message, &work.dispatch, now);
+    let window = Window { from: message.granted_at, to: until.minus(slack(stage)) };
+    let proof = is_allowed.then(|| silence::proof(ctx, &message, window));
+    let is_resent = proof == Some(Ok(()));
+    let ended = match proof {
+        None => "not_allowed",
+        Some(Ok(())) => "silence_resent",
+        Some(Err(missing)) => missing.label(),
+    };
+    ctx.count("sendplane_doubts_ended_total", ended);
+    let event = AttemptEvent::GaveUp;
+    let mut record = report::attempt(message_id, &message, message.attempt, event, now);
+    if !is_resent {
+        ctx.emit(record.into());
+        return settled(ctx, message_id, message, End::Unknown, false);
+    }
+    record.disposition = Disposition::Retry;
+    record.retry_at = Some(now);
+    ctx.emit(record.into());
+    message.resends += 1;
+    inbox::enqueue(ctx, message_id, message, work, now);
+}
+
+/// How long after the window a doubt is judged.
+fn slack(stage: &SendStage) -> Duration {
+    silence::SLACK.min(stage.settings.doubt_window)
 }

@@ -4,7 +4,7 @@ use sendplane_domain::id::KeyedHash;
 use sendplane_wire::record::{AttemptEvent, Feedback};
 
 use super::state::{End, MESSAGES, Message, State};
-use super::{Ctx, ending, inbox, opt_out, report};
+use super::{Ctx, ending, inbox, opt_out, report, silence};
 
 /// Settles what the webhook proves.
 ///
@@ -12,7 +12,9 @@ use super::{Ctx, ending, inbox, opt_out, report};
 /// out still gets its answer, which may show a duplicate.
 pub(super) fn hear(ctx: &mut Ctx<'_, '_>, feedback: &Feedback) {
     let message_id = feedback.message_id;
-    let Some(mut message) = ctx.get(&MESSAGES, &message_id) else {
+    let known = ctx.get(&MESSAGES, &message_id);
+    silence::witness(ctx, feedback, known.as_ref());
+    let Some(mut message) = known else {
         ctx.count("sendplane_feedback_unmatched_total", "unknown_message");
         return;
     };

@@ -10,7 +10,8 @@
 //!               │                   └─answer lost, ambiguous or overdue─▶ InDoubt
 //!               └───────late proof that nothing was accepted──────────────┤
 //!                                       webhook ─▶ Settled (accepted) ◀───┤
-//!                                   end of doubt ─▶ Settled (unknown) ◀───┘
+//!                                   end of doubt ─▶ Settled (unknown) ◀───┤
+//!                  proven silence, utility, once ─▶ Waiting (re-send) ◀───┘
 //! Settled (rejected, dead lettered) ─replay─▶ Waiting
 //! Waiting, Submitting ─breach, refusal─▶ Settled (given back) ─later decision─▶ Waiting
 //! Waiting, Parked ─cancel─▶ Settled (cancelled)
@@ -24,13 +25,13 @@
 //! Reading order: [`call`] (the effect and its result), `state` (what is stored), `intake`,
 //! `inbox` (where messages wait), `grants` (who is next), `number`, `pair` and `budget` (limits),
 //! `recheck` (is it still so?) with `suppression` (consent), `intent`, `settle` (results) with
-//! `health` (what they say about others), `evidence` (webhooks), `opt_out`, `cancel` (messages that
-//! are withdrawn), `ending` (ends and timers), `give_back` (back to policy and again), `replay` (dead
-//! letters that come back), `report` (outputs).
+//! `health` (what they say about others), `evidence` (webhooks), [`silence`] (when none came),
+//! `opt_out`, `cancel` (messages that are withdrawn), `ending` (ends and timers), `give_back` (back to
+//! policy and again), `replay` (dead letters that come back), `report` (outputs).
 //!
 //! **Architecture invariant:** a call is asked for in the cycle that commits its intent, its debit
 //! and its timer, and nowhere else (I3). A message is called again only after the attempt before
-//! it was refused or proven unsent (I4); after doubt it is not called again.
+//! it was refused or proven unsent (I4); after doubt once, if it is a utility and silence was proven.
 
 mod budget;
 pub mod call;
@@ -52,6 +53,7 @@ mod recheck;
 mod replay;
 mod report;
 mod settle;
+pub mod silence;
 mod state;
 mod suppression;
 
@@ -75,6 +77,8 @@ pub struct SendSettings {
     pub hash_key: HashKey,
     /// How long a doubted attempt waits for a webhook before it is given up.
     pub doubt_window: Duration,
+    /// Whether a utility is sent once more after a doubt that proven silence ended (I5).
+    pub resend_after_silence: bool,
     /// How far below Meta's ceiling a number stays, in percent: inbound messages count there too,
     /// and calls do not reach Meta at exactly the distance they left us.
     pub safety_percent: u32,
@@ -94,6 +98,7 @@ impl SendSettings {
         Self {
             hash_key,
             doubt_window: Duration::from_secs(600),
+            resend_after_silence: true,
             safety_percent: 5,
             reserved_calls: 0,
             inbox_bytes_max: INBOX_BYTES_MAX,

@@ -1,7 +1,8 @@
 //! A dispatch comes from the dead letters once more.
 //!
 //! The row decides, never the record: the message is called again only if the row says that it was
-//! given up or rejected, which it says only when every attempt was refused or proven unsent (I4).
+//! given up or rejected and never sent again after a doubt: then every attempt was refused or
+//! proven unsent (I4).
 //! Then it goes on as its next attempt, with new retries and the old `valid_until`.
 //!
 //! | row | replay |
@@ -95,6 +96,8 @@ fn standing(message: &Message, work: &Work) -> &'static str {
         State::InDoubt { .. } => "in_doubt",
         // A webhook turns any end into `Accepted`; the check costs nothing and stands alone.
         State::Settled { .. } if !message.wamids.is_empty() => "accepted",
+        // The attempt before the re-send may have come, however the re-send ended.
+        State::Settled { .. } if message.resends > 0 => "unknown",
         State::Settled { end, .. } => match end {
             End::DeadLettered | End::Rejected => REOPENED,
             End::Accepted => "accepted",

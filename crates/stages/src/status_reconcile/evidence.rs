@@ -164,7 +164,16 @@ pub fn of_attempt(attempt: &Attempt, doubt_window: Duration) -> Result<Evidence,
             let until = attempt.doubt_until.unwrap_or(attempt.occurred_at + doubt_window);
             AttemptEvent::InDoubt { until }
         }
-        record::AttemptEvent::GaveUp => AttemptEvent::GaveUp,
+        record::AttemptEvent::GaveUp => match attempt.disposition {
+            record::Disposition::Retry => {
+                AttemptEvent::Resending { at: attempt.retry_at.unwrap_or(attempt.occurred_at) }
+            }
+            record::Disposition::Unknown => return Err(unknown_symbol("disposition")),
+            record::Disposition::None
+            | record::Disposition::DeadLetter
+            | record::Disposition::Reject
+            | record::Disposition::Replan => AttemptEvent::GaveUp,
+        },
         record::AttemptEvent::Expired => AttemptEvent::Expired,
         record::AttemptEvent::Cancelled => AttemptEvent::Cancelled,
     };

@@ -108,6 +108,7 @@ fn attempts_started(facts: &MessageFacts) -> u32 {
         | AttemptEvent::NotSent { .. }
         | AttemptEvent::InDoubt { .. }
         | AttemptEvent::GaveUp
+        | AttemptEvent::Resending { .. }
         | AttemptEvent::Refused { .. }
         | AttemptEvent::Held { .. }
         | AttemptEvent::Accepted { .. } => true,

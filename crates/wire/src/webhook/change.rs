@@ -29,13 +29,13 @@ const NOT_MESSAGING: &[&str] = &["calls", "history", "smb_message_echoes", "smb_
 pub(super) fn read_entry(entry: &Value, at: &str, items: &mut Vec<Item>) {
     let waba_id = fields::id(&entry["id"]).unwrap_or_default();
     let Some(changes) = entry["changes"].as_array() else {
-        return malformed(items, "entry_without_changes", at.to_owned());
+        return malformed(items, &waba_id, "entry_without_changes", at.to_owned());
     };
     for (index, change) in changes.iter().enumerate() {
         let at = format!("{at}/changes/{index}");
         let value = &change["value"];
         if !value.is_object() {
-            malformed(items, "change_without_value", at);
+            malformed(items, &waba_id, "change_without_value", at);
             continue;
         }
         // Some of Meta's samples print `field` one level too high or too low.
@@ -83,7 +83,9 @@ impl Change<'_> {
         let list = match &self.value[key] {
             Value::Null => return,
             Value::Array(list) => list,
-            _ => return malformed(items, "list_not_an_array", format!("{at}/{key}")),
+            _ => {
+                return malformed(items, self.waba_id, "list_not_an_array", format!("{at}/{key}"));
+            }
         };
         let phone_number_id = self.phone_number_id();
         for (index, element) in list.iter().enumerate() {
@@ -93,7 +95,9 @@ impl Change<'_> {
             };
             match item {
                 Ok(item) => items.push(item),
-                Err(reason) => malformed(items, reason, format!("{at}/{key}/{index}")),
+                Err(reason) => {
+                    malformed(items, self.waba_id, reason, format!("{at}/{key}/{index}"))
+                }
             }
         }
     }
@@ -143,6 +147,6 @@ fn inbound(
     })
 }
 
-fn malformed(items: &mut Vec<Item>, reason: &'static str, pointer: String) {
-    items.push(Item::Malformed(Malformed { reason, pointer }));
+fn malformed(items: &mut Vec<Item>, waba_id: &str, reason: &'static str, pointer: String) {
+    items.push(Item::Malformed(Malformed { waba_id: waba_id.to_owned(), reason, pointer }));
 }

@@ -101,6 +101,8 @@ pub struct Notice {
 /// An item that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Malformed {
+    /// `entry.id`; empty when absent.
+    pub waba_id: String,
     /// Stable code of what is wrong.
     pub reason: &'static str,
     /// Where in the body, as a JSON pointer (RFC 6901).

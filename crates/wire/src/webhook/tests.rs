@@ -47,7 +47,11 @@ fn delivered(wamid: &str) -> Value {
 }
 
 fn malformed(reason: &'static str, pointer: &str) -> Item {
-    Item::Malformed(Malformed { reason, pointer: pointer.to_owned() })
+    malformed_of("", reason, pointer)
+}
+
+fn malformed_of(waba_id: &str, reason: &'static str, pointer: &str) -> Item {
+    Item::Malformed(Malformed { waba_id: waba_id.into(), reason, pointer: pointer.to_owned() })
 }
 
 #[test]
@@ -150,9 +154,9 @@ fn a_bad_item_costs_only_itself() {
     let list = json!([delivered("a"), {"status": "sent"}, 7, {"id": "b"}, delivered("c")]);
     let found = statuses(list);
     let at = "/entry/0/changes/0/value/statuses";
-    assert_eq!(found[1], malformed("status_without_id", &format!("{at}/1")));
-    assert_eq!(found[2], malformed("status_not_an_object", &format!("{at}/2")));
-    assert_eq!(found[3], malformed("status_without_status", &format!("{at}/3")));
+    assert_eq!(found[1], malformed_of(WABA, "status_without_id", &format!("{at}/1")));
+    assert_eq!(found[2], malformed_of(WABA, "status_not_an_object", &format!("{at}/2")));
+    assert_eq!(found[3], malformed_of(WABA, "status_without_status", &format!("{at}/3")));
     assert_eq!(found.len(), 5);
     assert!(matches!((&found[0], &found[4]), (Item::Status(a), Item::Status(c))
         if a.wamid.as_str() == "a" && c.wamid.as_str() == "c"));
@@ -172,8 +176,8 @@ fn bad_levels_cost_only_themselves() {
     let found = items(&body);
     let expected = [
         malformed("entry_without_changes", "/entry/0"),
-        malformed("change_without_value", "/entry/1/changes/0"),
-        malformed("list_not_an_array", "/entry/1/changes/1/value/statuses"),
+        malformed_of("9", "change_without_value", "/entry/1/changes/0"),
+        malformed_of("9", "list_not_an_array", "/entry/1/changes/1/value/statuses"),
         malformed("value_without_phone_number_id", "/entry/2/changes/0/value/statuses/0"),
     ];
     assert_eq!(found[..4], expected);
@@ -218,7 +222,7 @@ fn a_message_from_a_person_is_read() {
     let expected = [
         Item::InboundMessage(full.into()),
         Item::InboundMessage(hidden.into()),
-        malformed("message_without_id", "/entry/0/changes/0/value/messages/2"),
+        malformed_of(WABA, "message_without_id", "/entry/0/changes/0/value/messages/2"),
     ];
     assert_eq!(found, expected);
 }
@@ -348,6 +352,10 @@ fn the_record_key_is_the_first_account() {
     for (body, expected) in cases {
         assert_eq!(entry0_id(body.as_bytes()).as_deref(), expected, "{body}");
     }
+    let is_only = |body: &str| accounts(body.as_bytes()).map(|accounts| accounts.is_only);
+    assert_eq!(is_only(r#"{"entry":[{"id":"17"},{"changes":[],"id":17}]}"#), Some(true));
+    assert_eq!(is_only(r#"{"entry":[{"id":"17"},{"id":"18"},{"id":"17"}]}"#), Some(false));
+    assert_eq!(is_only(r#"{"entry":[{"id":"17"},{}]}"#), Some(false));
     let long = json!({"entry": [{"id": "9".repeat(65)}]}).to_string();
     assert_eq!(entry0_id(long.as_bytes()), None);
 }

@@ -22,6 +22,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use super::Path;
+
 /// Connections that may be told at once that there is no slot; those beyond are closed silently.
 const REFUSALS_MAX: usize = 64;
 
@@ -60,12 +62,13 @@ impl Default for Limits {
     }
 }
 
-/// Serves `router` until `stop` turns true, then waits until the open requests are answered. Idle
+/// Serves `router`, and tells `path` whom it could not serve, until `stop` turns true, then waits until the open requests are answered. Idle
 /// connections are closed at once.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     limits: Limits,
+    path: Arc<Path>,
     mut stop: watch::Receiver<bool>,
 ) {
     let slots = Arc::new(Semaphore::new(limits.connections_max));
@@ -81,7 +84,7 @@ pub async fn serve(
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
-                missed(&error).await;
+                missed(&error, &path).await;
                 continue;
             }
         };
@@ -97,7 +100,10 @@ pub async fn serve(
                     drop(slot);
                 });
             }
-            Err(_) => refuse(stream, &refusals),
+            Err(_) => {
+                path.turned_away();
+                refuse(stream, &refusals);
+            }
         }
     }
     drop(listener);
@@ -110,7 +116,7 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 }
 
 /// A client may have gone before it was accepted; anything else concerns us.
-async fn missed(error: &std::io::Error) {
+async fn missed(error: &std::io::Error, path: &Path) {
     use std::io::ErrorKind;
     let gone = [
         ErrorKind::ConnectionAborted,
@@ -119,6 +125,7 @@ async fn missed(error: &std::io::Error) {
         ErrorKind::Interrupted,
     ];
     if !gone.contains(&error.kind()) {
+        path.turned_away();
         metrics::counter!("sendplane_gateway_accept_failed_total").increment(1);
         tracing::warn!(%error, "a connection cannot be accepted");
         tokio::time::sleep(ACCEPT_PAUSE).await;

@@ -27,10 +27,15 @@ impl Served {
 
 /// Serves `router` on a free port.
 pub(super) async fn listen(router: Router, limits: Limits) -> Served {
+    listen_watched(router, limits, Arc::new(Path::new(Arc::new(|| NOW)))).await
+}
+
+/// As [`listen`], telling `path` who was turned away.
+pub(super) async fn listen_watched(router: Router, limits: Limits, path: Arc<Path>) -> Served {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     let (stop, stopping) = watch::channel(false);
-    let server = tokio::spawn(serve(listener, router, limits, stopping));
+    let server = tokio::spawn(serve(listener, router, limits, path, stopping));
     Served { address, stop, server }
 }
 

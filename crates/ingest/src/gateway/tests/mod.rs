@@ -1,6 +1,7 @@
 //! The router with a sink that can fail: in process, and over a socket where bytes come slowly.
 
 mod connections;
+mod path;
 mod post;
 mod socket;
 mod verification;
@@ -84,6 +85,12 @@ fn gateway_with(settings: GatewaySettings) -> (Router, Arc<FakeSink>) {
 
 /// As [`gateway_with`], with the secrets to rotate.
 fn rotated(settings: GatewaySettings) -> (Router, Arc<FakeSink>, Apps) {
+    let (router, sink, apps, _) = watched(settings);
+    (router, sink, apps)
+}
+
+/// As [`rotated`], with the account of whom it turned away.
+fn watched(settings: GatewaySettings) -> (Router, Arc<FakeSink>, Apps, Arc<Path>) {
     let sink = Arc::new(FakeSink {
         mode: Mutex::new(Mode::Acknowledge),
         records: Mutex::default(),
@@ -98,7 +105,8 @@ fn rotated(settings: GatewaySettings) -> (Router, Arc<FakeSink>, Apps) {
     let clock: Clock = Arc::new(|| NOW);
     let late: Late<Arc<FakeSink>> = Arc::default();
     let _ = late.set(Gateway::new(settings, apps.clone(), sink.clone(), encoder, clock));
-    (router(late), sink, apps)
+    let path = Arc::new(Path::new(Arc::new(|| NOW)));
+    (router(late, path.clone()), sink, apps, path)
 }
 
 fn gateway() -> (Router, Arc<FakeSink>) {

@@ -160,7 +160,7 @@ async fn without_room_a_body_is_refused_and_room_comes_back() {
 #[tokio::test]
 async fn until_the_brokers_are_reached_there_is_no_200() {
     let late: Late<Arc<FakeSink>> = Arc::default();
-    let router = router(late);
+    let router = router(late, Arc::new(Path::new(Arc::new(|| NOW))));
     let refused = call(&router, signed(BODY, "new")).await;
     assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(retry_after(refused.headers()), Some("2"));

@@ -140,7 +140,8 @@ fn a_row_goes_after_its_retention_and_takes_everything_with_it() {
     plane.feedback(1, 1, "w", ReceiptStatus::Read);
     assert_eq!(plane.events(1).len(), 2, "the row still knows the wamid");
     plane.advance(secs(1));
-    // The rows of the number, the tenant, the inbox and the lane's turns stay.
-    assert_eq!(plane.driver.state().len(), empty + 4);
+    // The rows of the number, the tenant, the inbox, the lane's turns, the account and its witnesses
+    // stay.
+    assert_eq!(plane.driver.state().len(), empty + 6);
     assert_eq!(plane.driver.next_timer(), None);
 }

@@ -67,7 +67,7 @@ fn repeated_webhooks_say_nothing_new() {
 fn late_evidence_corrects_every_end() {
     let given_up = |plane: &mut Plane| {
         plane.answer_last(lost());
-        plane.advance(secs(600));
+        plane.advance(secs(660));
     };
     let rejected = |plane: &mut Plane| plane.answer_last(error(100));
     let expired = |plane: &mut Plane| {
@@ -149,5 +149,6 @@ fn evidence_about_a_stranger_is_counted() {
     let transition =
         plane.preview(record_input(Record::Feedback(record), topic::FEEDBACK), usize::MAX);
     assert_eq!(transition.counts[&("sendplane_feedback_unmatched_total", "unknown_message")], 1);
-    assert!(transition.outputs.is_empty() && transition.writes.is_empty());
+    // That its account's webhooks come is worth knowing all the same.
+    assert_eq!((transition.outputs.len(), transition.writes.len()), (0, 1));
 }

@@ -16,6 +16,7 @@ mod properties;
 mod queue;
 mod recheck;
 mod replay;
+mod silence;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

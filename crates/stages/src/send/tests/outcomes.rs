@@ -151,7 +151,7 @@ fn a_subcode_decides_and_details_are_told() {
 }
 
 #[test]
-fn an_unproven_outcome_is_doubted_and_given_up_but_never_sent_again() {
+fn an_unproven_outcome_is_doubted_and_given_up_and_not_sent_again_without_proof() {
     for outcome in [
         lost(),
         unparsed(200),
@@ -166,7 +166,7 @@ fn an_unproven_outcome_is_doubted_and_given_up_but_never_sent_again() {
         plane.answer_last(outcome.clone());
         assert_eq!(plane.events(1)[1..], [(1, InDoubt, Nothing)], "{outcome:?}");
         assert_eq!(plane.last().error_class.as_deref(), Some("ambiguous"));
-        plane.advance(secs(599));
+        plane.advance(secs(659));
         assert_eq!(plane.events(1).len(), 2, "{outcome:?}");
         plane.advance(secs(1));
         assert_eq!(plane.events(1)[2..], [(1, GaveUp, Nothing)], "{outcome:?}");

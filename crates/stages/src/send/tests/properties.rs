@@ -154,8 +154,9 @@ fn check_ends(plane: &mut Plane, steps: &[Step]) -> Result<(), TestCaseError> {
     }
     plane.advance(super::super::SETTLED_RETENTION);
     prop_assert_eq!(plane.driver.next_timer(), None);
-    // The commit record, the number, the tenant, the provider, the inbox, two lanes.
-    prop_assert!(plane.driver.state().len() <= 7);
+    // The commit record, the number, the tenant, the provider, the inbox, two lanes, the account,
+    // the witnesses.
+    prop_assert!(plane.driver.state().len() <= 9);
     Ok(())
 }
 

@@ -196,7 +196,7 @@ fn a_repeated_dispatch_is_ignored_and_counted_in_every_state() {
     plane.advance(secs(6));
     plane.answer_last(lost());
     again(&mut plane);
-    plane.advance(secs(600));
+    plane.advance(secs(660));
     again(&mut plane);
     assert_eq!(plane.calls.len(), 2);
 }
