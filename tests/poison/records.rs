@@ -243,6 +243,7 @@ impl Message {
             decision_seq: 1,
             doubt_until: None,
             raw_body: None,
+            product_policy: None,
             message_id: self.id,
             tenant: self.tenant(),
             attempt: 1,

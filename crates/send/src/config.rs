@@ -6,6 +6,7 @@ use sendplane_domain::opaque::HashKey;
 use sendplane_provider::{CloudApi, Config as ApiConfig};
 use sendplane_service::config::{Secret, Section};
 use sendplane_stages::send::SendSettings;
+use sendplane_wire::cloud_api::{BASE_URL, VERSION};
 
 const DAY_MS: u64 = 24 * 3_600_000;
 
@@ -56,8 +57,8 @@ pub fn read(root: &mut Section<'_>) -> Send {
 }
 
 fn api(section: &mut Section<'_>) -> Option<CloudApi> {
-    let url = section.text("provider-url", "https://graph.facebook.com");
-    let version = section.text("api-version", "v25.0");
+    let url = section.text("provider-url", BASE_URL);
+    let version = section.text("api-version", VERSION);
     match CloudApi::new(&ApiConfig::new(url, version)) {
         Ok(api) => Some(api),
         Err(error) => {

@@ -102,6 +102,7 @@ impl ProviderRunner {
         let completed = self
             .api
             .send_template(Call {
+                route: effect.route,
                 phone_number_id: number,
                 token: &token,
                 dispatch: &effect.content,

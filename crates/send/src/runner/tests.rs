@@ -9,6 +9,7 @@ use sendplane_domain::id::{KeyedHash, MessageId, PhoneNumberId, TemplateName, Te
 use sendplane_domain::rate::Limit;
 use sendplane_domain::time::Timestamp;
 use sendplane_provider::Config;
+use sendplane_wire::cloud_api::{ProductPolicy, Route};
 use sendplane_wire::record::Dispatch;
 use tokio::net::TcpListener;
 
@@ -53,6 +54,7 @@ fn effect(lane: Lane) -> CallProvider {
         phone_number_id,
         credential: "default".into(),
         lane,
+        route: Route::Messages,
         content,
         opaque_data: "sp1".into(),
         start_within: Duration::from_secs(2),
@@ -206,4 +208,25 @@ async fn a_lost_call_is_labelled_lost() {
     assert!(matches!(result.outcome, CallOutcome::Lost { .. }), "{result:?}");
     assert!(result.latency_ms.is_some());
     assert_eq!(code_class(&result.outcome), "lost");
+}
+
+#[tokio::test]
+async fn a_call_goes_to_the_endpoint_of_its_route() {
+    let paths = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = paths.clone();
+    let router = Router::new().fallback(move |uri: axum::http::Uri| async move {
+        seen.lock().unwrap().push(uri.path().to_owned());
+        ACCEPTED
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let runner = runner(CloudApi::new(&Config::new(base, "v25.0")).unwrap(), 1);
+    let marketing = Route::Marketing { product_policy: ProductPolicy::Strict };
+    for route in [Route::Messages, marketing] {
+        let effect = CallProvider { route, ..effect(Lane::Bulk) };
+        runner.call(effect, Instant::now()).await;
+    }
+    let expected = ["/v25.0/1065/messages", "/v25.0/1065/marketing_messages"];
+    assert_eq!(*paths.lock().unwrap(), expected);
 }

@@ -9,7 +9,7 @@ use sendplane_wire::record::AttemptEvent;
 
 use super::call::CallProvider;
 use super::state::{MESSAGES, Message, State, Timer, message_timer};
-use super::{Ctx, SendStage, inbox, report};
+use super::{Ctx, SendStage, inbox, report, route};
 
 /// Commits the intent of the next attempt of a waiting message and asks for the call.
 pub(super) fn commit(
@@ -20,14 +20,18 @@ pub(super) fn commit(
     credential: String,
     pace: Limit,
 ) {
-    let Some(work) = inbox::take_out(ctx, message_id, &message) else {
+    let Some(mut work) = inbox::take_out(ctx, message_id, &message) else {
         return;
     };
     let now = ctx.now();
     message.attempt = message.attempt.saturating_add(1);
     message.granted_at = now;
     let attempt = message.attempt;
-    ctx.emit(report::attempt(message_id, &message, attempt, AttemptEvent::Submitting, now).into());
+    work.route = route::next(ctx, &work);
+    let event = AttemptEvent::Submitting;
+    let mut record = report::attempt(message_id, &message, attempt, event, now);
+    record.product_policy = work.route.product_policy().map(|policy| policy.as_str().to_owned());
+    ctx.emit(record.into());
     let timer = Timer::Message(message_id);
     ctx.schedule(message_timer(message_id), now + INTENT_ANSWER_MAX, &timer);
     let opaque_data =
@@ -39,6 +43,7 @@ pub(super) fn commit(
         phone_number_id: message.phone_number_id.clone(),
         credential,
         lane: work.lane,
+        route: work.route,
         content: work.dispatch.clone(),
         opaque_data: opaque_data.encode(&stage.settings.hash_key),
         start_within: CALL_START_MAX.min(work.dispatch.valid_until.since(now)),

@@ -20,8 +20,8 @@
 //! decided once, at the end of the cycle, over all that is ready.
 //!
 //! Reading order: [`call`] (the effect and its result), `state` (what is stored), `intake`,
-//! `inbox` (where messages wait), `grants` (who is next), `number` and `pair` (limits), `intent`,
-//! `settle` (results) with `health` (what they say about others), `evidence` (webhooks), `ending`
+//! `inbox` (where messages wait), `grants` (who is next), `number` and `pair` (limits), `intent`
+//! and `route` (which endpoint), `settle` (results) with `health` (what they say about others), `evidence` (webhooks), `ending`
 //! (ends and timers), `replay` (dead letters that come back), `report` (outputs).
 //!
 //! **Architecture invariant:** a call is asked for in the cycle that commits its intent, its debit
@@ -43,6 +43,7 @@ mod number;
 mod pair;
 mod replay;
 mod report;
+mod route;
 mod settle;
 mod state;
 mod suppression;

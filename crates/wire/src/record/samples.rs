@@ -310,6 +310,7 @@ impl Sample for Attempt {
             decision_seq: 2,
             doubt_until: Some(T0),
             raw_body: some("{}"),
+            product_policy: some("STRICT"),
         };
         let sparse = Attempt {
             disposition: Disposition::None,
@@ -323,6 +324,7 @@ impl Sample for Attempt {
             latency_ms: None,
             doubt_until: None,
             raw_body: None,
+            product_policy: None,
             ..full.clone()
         };
         [full, sparse]

@@ -1,6 +1,7 @@
 //! The stage in the in-memory driver, which proves at each commit that the state equals the fold of
 //! the changelog. A restart there loses everything but the changelog.
 
+mod codes;
 mod crashes;
 mod evidence;
 mod fairness;
@@ -11,6 +12,7 @@ mod pauses;
 mod properties;
 mod queue;
 mod replay;
+mod routes;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,6 +24,7 @@ use sendplane_domain::id::{
 };
 use sendplane_domain::lane::Lane;
 use sendplane_domain::opaque::HashKey;
+use sendplane_domain::provider_code;
 use sendplane_domain::time::Timestamp;
 use sendplane_domain::trace::TraceContext;
 use sendplane_stage_api::cycle::CycleTime;
@@ -43,6 +46,9 @@ const START: Timestamp = Timestamp::from_millis(1_790_000_000_000);
 const TENANT: &str = "acme";
 const NUMBER: &str = "acme-number";
 const HOUR: Duration = Duration::from_secs(3600);
+
+/// An answer nobody understands.
+const RAW: &str = "<html>né";
 
 fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -104,18 +110,25 @@ fn accepted_as(wamid: &str, status: Acceptance) -> CallOutcome {
 }
 
 fn error(code: i64) -> CallOutcome {
+    refusal(code, None, 400)
+}
+
+/// An answer with Meta's `code`; the raw text is there where the code is unknown, as the parser has
+/// it.
+fn refusal(code: i64, is_transient: Option<bool>, http_status: u16) -> CallOutcome {
     let answer = Answer::Error(ApiError {
         code,
         subcode: None,
         message: "told so".into(),
         details: None,
-        is_transient: None,
+        is_transient,
+        raw: provider_code::row(code).is_none().then(|| RAW.to_owned()),
     });
-    CallOutcome::Answered { http_status: 400, answer }
+    CallOutcome::Answered { http_status, answer }
 }
 
 fn unparsed(http_status: u16) -> CallOutcome {
-    let answer = Answer::Unparsed { reason: UnparsedReason::NotJson };
+    let answer = Answer::Unparsed { reason: UnparsedReason::NotJson, raw: RAW.into() };
     CallOutcome::Answered { http_status, answer }
 }
 
