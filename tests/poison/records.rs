@@ -244,6 +244,7 @@ impl Message {
             doubt_until: None,
             raw_body: None,
             product_policy: None,
+            ttl_seconds: None,
             message_id: self.id,
             tenant: self.tenant(),
             attempt: 1,

@@ -20,3 +20,4 @@ pub mod shard;
 pub mod throttle;
 pub mod time;
 pub mod trace;
+pub mod ttl;

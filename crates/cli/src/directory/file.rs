@@ -64,6 +64,8 @@ struct TemplateRow {
     status: String,
     #[serde(default)]
     variables: Variables,
+    /// The template's message_send_ttl_seconds; -1 for Meta's 30 days.
+    ttl_seconds: Option<i32>,
 }
 
 /// A number of positional variables, or the names of named ones.
@@ -79,6 +81,9 @@ impl Default for Variables {
         Self::Positional(0)
     }
 }
+
+/// Meta: 30 days.
+const TTL_SECONDS_MAX: i32 = 2_592_000;
 
 fn yes() -> bool {
     true
@@ -202,6 +207,12 @@ pub fn templates(text: &str, now: Timestamp) -> Result<Vec<Template>, Vec<String
             let fix = "is no status; write Meta's, such as APPROVED";
             faults.add(&at, "status", &row.status, fix);
         }
+        if row.ttl_seconds.is_some_and(|ttl| ttl != -1 && !(1..=TTL_SECONDS_MAX).contains(&ttl)) {
+            let given = row.ttl_seconds.unwrap_or_default().to_string();
+            let fix = "is no time to live; give seconds up to 2592000 as the template has them, or \
+                       -1 for Meta's 30 days";
+            faults.add(&at, "ttl-seconds", &given, fix);
+        }
         if row.version < 1 {
             faults.add(&at, "version", &row.version.to_string(), "is too low; count from 1");
         }
@@ -222,7 +233,7 @@ fn template(row: TemplateRow, now: Timestamp) -> Template {
         Variables::Named(names) => (ParameterFormat::Named, names),
     };
     Template {
-        ttl_seconds: None,
+        ttl_seconds: row.ttl_seconds,
         tenant: TenantId::new(row.tenant),
         name: TemplateName::new(row.name),
         language: row.language,

@@ -183,7 +183,7 @@ fn release_or_not(message: &AdmittedMessage, ctx: &mut Context<'_, '_, Policy>) 
             parameters: release.parameters,
             campaign: message.campaign.clone(),
             consent_seq: i64::try_from(consent.consent_seq).unwrap_or(i64::MAX),
-            valid_until: message.deadline,
+            valid_until: release.valid_until,
             dispatched_at: now,
             decision_seq: 1,
             idempotency_key: message.idempotency_key.clone(),

@@ -46,6 +46,7 @@ pub(super) fn attempt(
         doubt_until: None,
         raw_body: None,
         product_policy: None,
+        ttl_seconds: None,
     }
 }
 

@@ -10,15 +10,13 @@
 //!
 //! Both codes prove that nothing was sent, so the second call is a plain retry (I4).
 
+use sendplane_domain::lane::Category;
 use sendplane_domain::provider_code::CodeClass;
 use sendplane_wire::cloud_api::{ProductPolicy, Route};
 use sendplane_wire::record::Tenant;
 
 use super::Ctx;
 use super::state::Work;
-
-/// Category of the templates that the marketing endpoint takes.
-const MARKETING: &str = "marketing";
 
 /// The endpoint of the next call: by the tenant's record, unless an earlier call was sent over to
 /// the other one.
@@ -63,5 +61,5 @@ fn marketing_route(tenant: &Tenant) -> Option<Route> {
 }
 
 fn is_marketing(work: &Work) -> bool {
-    work.dispatch.category.eq_ignore_ascii_case(MARKETING)
+    Category::of_template(&work.dispatch.category) == Some(Category::Marketing)
 }

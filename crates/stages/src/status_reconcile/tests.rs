@@ -96,6 +96,7 @@ pub(super) fn attempt(number: i32, event: AttemptEvent, second: i64) -> Attempt 
         doubt_until: None,
         raw_body: None,
         product_policy: None,
+        ttl_seconds: None,
         message_id: id(),
         tenant: TenantId::new("acme"),
         attempt: number,

@@ -52,6 +52,9 @@ pub struct Attempt {
     /// product_policy of a call to /marketing_messages, if the event is SUBMITTING; absent where
     /// the call goes to /messages.
     pub product_policy: Option<String>,
+    /// How long Meta tries to deliver it, if the event is SUBMITTING and that is less than its 30
+    /// days.
+    pub ttl_seconds: Option<i32>,
 }
 
 avro_record!(Attempt, "sendplane.attempts.v1/Attempt.avsc");

@@ -311,6 +311,7 @@ impl Sample for Attempt {
             doubt_until: Some(T0),
             raw_body: some("{}"),
             product_policy: some("STRICT"),
+            ttl_seconds: Some(600),
         };
         let sparse = Attempt {
             disposition: Disposition::None,
@@ -325,6 +326,7 @@ impl Sample for Attempt {
             doubt_until: None,
             raw_body: None,
             product_policy: None,
+            ttl_seconds: None,
             ..full.clone()
         };
         [full, sparse]

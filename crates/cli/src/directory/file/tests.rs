@@ -143,3 +143,20 @@ fn the_marketing_route_has_a_policy_of_metas() {
     let idle = row("    product-policy: STRICT\n").unwrap_err();
     assert!(idle[0].contains("add marketing-route: true"), "{idle:?}");
 }
+
+#[test]
+fn a_template_may_say_how_long_it_lives() {
+    let row = |ttl: &str| {
+        let text = format!(
+            "templates:\n  - {{tenant: a, name: code, language: en, category: authentication{ttl}}}\n"
+        );
+        templates(&text, NOW).map(|rows| rows[0].ttl_seconds)
+    };
+    assert_eq!(row(""), Ok(None));
+    assert_eq!(row(", ttl-seconds: 300"), Ok(Some(300)));
+    assert_eq!(row(", ttl-seconds: -1"), Ok(Some(-1)));
+    for wrong in ["0", "-2", "2592001"] {
+        let faults = row(&format!(", ttl-seconds: {wrong}")).unwrap_err();
+        assert!(faults[0].starts_with(&format!("templates[0].ttl-seconds \"{wrong}\" is no time")));
+    }
+}

@@ -59,6 +59,7 @@ fn intent(attempt: i32, decision_seq: i32, policy: Option<&str>) -> Attempt {
         doubt_until: None,
         raw_body: None,
         product_policy: policy.map(str::to_owned),
+        ttl_seconds: None,
     }
 }
 

@@ -156,3 +156,33 @@ fn a_template_that_is_still_synchronised_is_tried_once_more_after_ten_minutes() 
     plane.answer_last(error(134101));
     assert_eq!(plane.events(1).last(), Some(&(2, Refused, Reject)));
 }
+
+/// Told to status-reconcile, which waits as long; a time to live beyond the deadline is counted,
+/// because no call can shorten it.
+#[test]
+fn an_intent_says_how_long_meta_tries() {
+    let template = |category: &str, ttl_seconds| {
+        let mut row = sample::template(TENANT, "order_update", category, 1);
+        row.ttl_seconds = ttl_seconds;
+        sample::set_template(row)
+    };
+    for (category, route, said, expected) in [
+        ("utility", false, None, None),
+        ("utility", false, Some(3_000), Some(3_000)),
+        ("utility", false, Some(-1), None),
+        ("authentication", false, None, Some(600)),
+        ("authentication", false, Some(60), Some(60)),
+        ("marketing", false, Some(43_200), None),
+        ("marketing", true, Some(43_200), Some(43_200)),
+    ] {
+        let mut plane = plane(if route { with_route(None) } else { tenant(80) });
+        plane.control(template(category, said));
+        let message = Dispatch { category: category.into(), ..sale(1, START) };
+        let input = record_input(Record::Dispatch(Box::new(message.clone())), topic::DISPATCH_BULK);
+        let counts = plane.counts(input);
+        let beyond = counts.get(&("sendplane_ttl_beyond_deadline_total", "call"));
+        assert_eq!(beyond.is_some(), expected > Some(3_600), "{category} {said:?}");
+        plane.feed(message);
+        assert_eq!(plane.last().ttl_seconds, expected, "{category} {said:?} {route}");
+    }
+}
