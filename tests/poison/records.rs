@@ -243,6 +243,8 @@ impl Message {
             decision_seq: 1,
             doubt_until: None,
             raw_body: None,
+            product_policy: None,
+            ttl_seconds: None,
             message_id: self.id,
             tenant: self.tenant(),
             attempt: 1,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use sendplane_wire::cloud_api::{BASE_URL, VERSION};
 
 /// Operates a send plane: topics, schemas, tenants, templates, messages
 #[derive(Debug, Parser)]
@@ -253,6 +254,33 @@ pub enum Message {
         #[arg(long)]
         tenant: Option<String>,
     },
+    /// Print the HTTP request of an attempt as a curl command, the token left out
+    Curl(CurlArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct CurlArgs {
+    /// Message id
+    pub id: String,
+    /// The tenant; without it all partitions are read
+    #[arg(long)]
+    pub tenant: Option<String>,
+    /// Number of the attempt [default: the newest]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub attempt: Option<u32>,
+    /// Mask the recipient and the values of the parameters
+    #[arg(long)]
+    pub redact: bool,
+    /// File with the deployment's hash key; without it biz_opaque_callback_data lacks its
+    /// authentication code
+    #[arg(long, value_name = "FILE")]
+    pub hash_key_file: Option<PathBuf>,
+    /// Where the calls go, as send.provider-url says
+    #[arg(long, value_name = "URL", default_value = BASE_URL)]
+    pub provider_url: String,
+    /// Graph version, as send.api-version says
+    #[arg(long, value_name = "VERSION", default_value = VERSION)]
+    pub api_version: String,
 }
 
 #[derive(Debug, Subcommand)]

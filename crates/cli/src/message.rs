@@ -1,4 +1,7 @@
 //! `message show`: the life of a message, told from decisions, attempts and outcomes.
+//! [`curl`]: one request of it.
+
+mod curl;
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -29,7 +32,10 @@ struct Event {
 }
 
 pub fn run(session: &Session, command: &Message) -> Result<ExitCode, Fault> {
-    let Message::Show { id, key, tenant } = command;
+    let (id, key, tenant) = match command {
+        Message::Show { id, key, tenant } => (id, key, tenant),
+        Message::Curl(args) => return curl::run(session, args),
+    };
     let tools = session.tools()?;
     let registry = session.registry()?;
     let partition = match tenant {

@@ -49,6 +49,12 @@ impl E164 {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The first and the last two digits, for logs and for what is shown to others.
+    pub fn masked(&self) -> String {
+        let tail = self.0.len().saturating_sub(2);
+        format!("{}…{}", &self.0[..3], &self.0[tail..])
+    }
 }
 
 impl From<E164> for String {
@@ -68,8 +74,7 @@ impl TryFrom<String> for E164 {
 /// Masked: logs never carry a whole number.
 impl fmt::Debug for E164 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tail = self.0.len().saturating_sub(2);
-        write!(f, "E164({}…{})", &self.0[..3], &self.0[tail..])
+        write!(f, "E164({})", self.masked())
     }
 }
 

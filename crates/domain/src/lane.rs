@@ -35,6 +35,17 @@ pub enum Category {
 }
 
 impl Category {
+    /// Reads the name of a template's category, in Meta's capitals or not.
+    pub fn of_template(text: &str) -> Option<Self> {
+        [
+            ("authentication", Category::Authentication),
+            ("utility", Category::Utility),
+            ("marketing", Category::Marketing),
+        ]
+        .into_iter()
+        .find_map(|(name, category)| text.eq_ignore_ascii_case(name).then_some(category))
+    }
+
     /// The lane this category belongs to.
     pub const fn lane(self) -> Lane {
         match self {

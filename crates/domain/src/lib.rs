@@ -21,3 +21,4 @@ pub mod shard;
 pub mod throttle;
 pub mod time;
 pub mod trace;
+pub mod ttl;

@@ -77,15 +77,20 @@ pub enum Foreign {
 }
 
 impl OpaqueData {
-    /// The text to send.
-    pub fn encode(&self, key: &HashKey) -> String {
+    /// The text without its MAC: to look at, never to send.
+    pub fn unauthenticated(&self) -> String {
         let tenant = hex::encode(self.shard.tenant.as_str());
-        let body = format!(
+        format!(
             "{PREFIX}.{tenant}.{}.{}.{}",
             self.shard.slot,
             hex::encode(self.message_id.as_bytes()),
             self.attempt
-        );
+        )
+    }
+
+    /// The text to send.
+    pub fn encode(&self, key: &HashKey) -> String {
+        let body = self.unauthenticated();
         let mac = key.mac(&["opaque", &body]);
         format!("{body}.{}", &mac[..MAC_HEX_DIGITS])
     }

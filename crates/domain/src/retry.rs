@@ -99,15 +99,16 @@ pub fn next(
         | CodeClass::RecipientMarketingCap
         | CodeClass::SuspendTemplate
         | CodeClass::SuspendTenantTemplates
-        | CodeClass::SuspendDirectSend
-        | CodeClass::RouteMarketing
-        | CodeClass::RouteMessages => Next::Replan,
+        | CodeClass::SuspendDirectSend => Next::Replan,
+        // Where there is another endpoint, send has tried it before it asks here.
         CodeClass::PermanentRequest
         | CodeClass::PermanentRecipient
         | CodeClass::RecipientOptedOut
         | CodeClass::RecipientMarketingExcluded
         | CodeClass::RecipientCountryBlocked
-        | CodeClass::RecipientIdentityChanged => Next::Reject,
+        | CodeClass::RecipientIdentityChanged
+        | CodeClass::RouteMarketing
+        | CodeClass::RouteMessages => Next::Reject,
         CodeClass::Expired => Next::Expired,
         CodeClass::NotSendPath => Next::DeadLetter,
     }
@@ -197,8 +198,8 @@ mod tests {
             (CodeClass::SuspendTemplate, Next::Replan),
             (CodeClass::SuspendTenantTemplates, Next::Replan),
             (CodeClass::SuspendDirectSend, Next::Replan),
-            (CodeClass::RouteMarketing, Next::Replan),
-            (CodeClass::RouteMessages, Next::Replan),
+            (CodeClass::RouteMarketing, Next::Reject),
+            (CodeClass::RouteMessages, Next::Reject),
             (CodeClass::PermanentRequest, Next::Reject),
             (CodeClass::PermanentRecipient, Next::Reject),
             (CodeClass::RecipientOptedOut, Next::Reject),

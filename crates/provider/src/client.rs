@@ -7,7 +7,9 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Body, Client, Request, Response, Url, redirect, retry};
 use secrecy::{ExposeSecret, SecretString};
 use sendplane_domain::id::PhoneNumberId;
-use sendplane_wire::cloud_api::{Answer, parse_answer, template_body};
+use sendplane_wire::cloud_api::{
+    Answer, CONTENT_TYPE as JSON, Route, USER_AGENT, parse_answer, path, template_body,
+};
 use sendplane_wire::record::Dispatch;
 use tokio::time::{Instant, sleep_until};
 
@@ -22,6 +24,8 @@ const REASON_LEN_MAX: usize = 300;
 
 /// One call: a template message.
 pub struct Call<'c> {
+    /// Endpoint.
+    pub route: Route,
     /// Number to send from.
     pub phone_number_id: &'c PhoneNumberId,
     /// Access token of the number's owner.
@@ -110,7 +114,7 @@ impl CloudApi {
             .redirect(redirect::Policy::none())
             .no_proxy()
             .referer(false)
-            .user_agent(concat!("sendplane/", env!("CARGO_PKG_VERSION")))
+            .user_agent(USER_AGENT)
             .connect_timeout(config.connect_timeout)
             .timeout(config.total_timeout)
             .pool_idle_timeout(config.pool_idle_timeout)
@@ -124,7 +128,7 @@ impl CloudApi {
     /// The residual of I3: between the check at the gate and the first byte on the wire lie the
     /// client's own write and the kernel; a process that freezes exactly there sends late.
     pub async fn send_template(&self, call: Call<'_>) -> Completed {
-        let body = Bytes::from(template_body(call.dispatch, call.opaque_data));
+        let body = Bytes::from(template_body(call.route, call.dispatch, call.opaque_data));
         let (gate, gated) = Gate::new(body, call.start_by);
         let request = match self.request(&call, Body::wrap(gated)) {
             Ok(request) => request,
@@ -157,23 +161,19 @@ impl CloudApi {
     }
 
     fn request(&self, call: &Call<'_>, body: Body) -> Result<Request, (Unsent, String)> {
-        let number = call.phone_number_id.as_str();
-        let is_safe = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
-        if number.is_empty() || !number.bytes().all(is_safe) {
-            let reason = format!("phone number id {number:?} cannot stand in a path");
-            return Err((Unsent::BadNumber, reason));
-        }
+        let path = path(&self.version, call.phone_number_id, call.route)
+            .map_err(|unsafe_number| (Unsent::BadNumber, unsafe_number.to_string()))?;
         let token = format!("Bearer {}", call.token.expose_secret());
         let mut token = HeaderValue::from_str(&token).map_err(|_| {
             (Unsent::BadToken, "the access token has characters no header can hold".to_owned())
         })?;
         token.set_sensitive(true);
         let mut url = self.base.clone();
-        url.set_path(&format!("{}/{number}/messages", self.version));
+        url.set_path(&path);
         self.client
             .post(url)
             .header(AUTHORIZATION, token)
-            .header(CONTENT_TYPE, "application/json")
+            .header(CONTENT_TYPE, JSON)
             .body(body)
             .build()
             .map_err(|error| (Unsent::BadNumber, describe(error)))

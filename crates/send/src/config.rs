@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use sendplane_provider::{CloudApi, Config as ApiConfig};
-use sendplane_service::config::{Secret, Section};
+use sendplane_send::credentials::{Credential, parse_moment};
+use sendplane_service::config::Section;
 use sendplane_stages::send::SendSettings;
+use sendplane_wire::cloud_api::{BASE_URL, VERSION};
 
 const DAY_MS: u64 = 24 * 3_600_000;
 
@@ -17,8 +19,8 @@ pub struct Send {
     pub api: Option<CloudApi>,
     /// Calls at a time.
     pub calls_max: usize,
-    /// Access tokens by the name that tenants' records use.
-    pub credentials: BTreeMap<String, Secret>,
+    /// Where access tokens are, by the name that tenants' records use.
+    pub credentials: BTreeMap<String, Credential>,
 }
 
 /// Reads `[send]`.
@@ -48,8 +50,8 @@ pub fn read(root: &mut Section<'_>) -> Send {
 }
 
 fn api(section: &mut Section<'_>) -> Option<CloudApi> {
-    let url = section.text("provider-url", "https://graph.facebook.com");
-    let version = section.text("api-version", "v25.0");
+    let url = section.text("provider-url", BASE_URL);
+    let version = section.text("api-version", VERSION);
     match CloudApi::new(&ApiConfig::new(url, version)) {
         Ok(api) => Some(api),
         Err(error) => {
@@ -61,10 +63,19 @@ fn api(section: &mut Section<'_>) -> Option<CloudApi> {
     }
 }
 
-fn credentials(section: &mut Section<'_>) -> BTreeMap<String, Secret> {
-    let fix = "name the file with the access token";
-    let credentials =
-        section.named_sections("credentials", |entry| entry.secret_file("token-file", fix));
+/// The files are not read here: a token that is missing stops its tenants, not the process.
+fn credentials(section: &mut Section<'_>) -> BTreeMap<String, Credential> {
+    let credentials = section.named_sections("credentials", |entry| {
+        let fix = "name the file with the access token";
+        let token_file = entry.required_text("token-file", fix).into();
+        let expires_at = entry.text("expires-at", "");
+        let moment = parse_moment(&expires_at);
+        if moment.is_none() && !expires_at.is_empty() {
+            let what = format!("{expires_at:?} is no time");
+            entry.problem("expires-at", what, "write it as 2027-01-31T00:00:00Z");
+        }
+        Credential { token_file, expires_at: moment }
+    });
     if credentials.is_empty() {
         let fix = "add default = { token-file = \"…\" } under [send.credentials]";
         section.problem("credentials", "is empty", fix);
@@ -91,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_read_and_never_printed() {
+    fn a_credential_is_a_file_and_an_end() {
         let dir = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| {
             let file = dir.path().join(name);
@@ -101,13 +112,19 @@ mod tests {
         let (key, token) = (write("key", "0123456789abcdef\n"), write("token", "EAAB\n"));
         let own = format!(
             "[send]\nhash-key-file = '{key}'\nprovider-url = 'http://127.0.0.1:1'\n\
-             credentials.default.token-file = '{token}'"
+             credentials.default.token-file = '{token}'\n\
+             credentials.ends = {{ token-file = '/none', expires-at = '1970-01-01T00:00:01Z' }}"
         );
         let config = load(dir.path(), &own).unwrap();
-        assert_eq!(config.own.credentials["default"].expose(), "EAAB");
         assert!(!config.print().contains("EAAB") && !format!("{config:?}").contains("EAAB"));
-        std::fs::write(&token, "EAAC").unwrap();
-        assert_eq!(config.own.credentials["default"].reread().unwrap().expose(), "EAAC");
+        let credentials = config.own.credentials;
+        let default = Credential { token_file: token.into(), expires_at: None };
+        assert_eq!(credentials["default"], default);
+        let ends = Credential {
+            token_file: "/none".into(),
+            expires_at: parse_moment("1970-01-01T00:00:01Z"),
+        };
+        assert_eq!(credentials["ends"], ends, "a missing file stops its tenants only");
     }
 
     #[test]
@@ -115,7 +132,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("short"), "x").unwrap();
         let own = format!(
-            "[send]\nhash-key-file = '{}'\nprovider-url = 'nowhere'\nsafety-percent = 91",
+            "[send]\nhash-key-file = '{}'\nprovider-url = 'nowhere'\nsafety-percent = 91\n\
+             credentials.a = {{ token-file = '', expires-at = 'soon' }}",
             dir.path().join("short").display()
         );
         let text = load(dir.path(), &own).unwrap_err();
@@ -123,9 +141,17 @@ mod tests {
             "send.hash-key-file names a key that is too short",
             "send.provider-url with api-version is no API",
             "send.safety-percent is 91",
-            "send.credentials is empty",
+            "send.credentials.a.token-file is empty",
+            "send.credentials.a.expires-at \"soon\" is no time",
         ] {
             assert!(text.contains(part), "{part:?} is not in {text}");
         }
+    }
+
+    #[test]
+    fn without_a_credential_nothing_can_be_sent() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = load(dir.path(), "").unwrap_err();
+        assert!(text.contains("send.credentials is empty"), "{text}");
     }
 }

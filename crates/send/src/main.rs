@@ -1,11 +1,11 @@
 //! The send stage as a process.
 
 mod config;
-mod tokens;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use sendplane_send::credentials;
 use sendplane_send::runner::ProviderRunner;
 use sendplane_service::run::{self, About, Process};
 use sendplane_stage_runtime::{Effects, StageHost};
@@ -29,6 +29,6 @@ fn main() -> ExitCode {
 fn effects(process: &Process<config::Send>) -> anyhow::Result<Effects<SendStage>> {
     let config = &process.config.own;
     let api = config.api.clone().ok_or_else(|| anyhow::anyhow!("send.provider-url is no API"))?;
-    let tokens = tokens::watch(config.credentials.clone(), &process.handle);
+    let tokens = credentials::watch(config.credentials.clone(), &process.handle);
     Ok(Arc::new(ProviderRunner::new(process.handle.clone(), api, tokens, config.calls_max)))
 }

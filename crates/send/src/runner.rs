@@ -23,8 +23,8 @@ use tokio::time::{Instant, timeout_at};
 
 use pacer::Pacer;
 
-/// Finds an access token by the name a tenant's record gives it.
-pub type Tokens = Arc<dyn Fn(&str) -> Option<SecretString> + Send + Sync>;
+/// Finds an access token by the name a tenant's record gives it, else says what is missing.
+pub type Tokens = Arc<dyn Fn(&str) -> Result<SecretString, String> + Send + Sync>;
 
 /// Counts results by class.
 pub const REQUESTS_TOTAL: &str = "sendplane_meta_requests_total";
@@ -82,13 +82,12 @@ impl ProviderRunner {
         effect: &CallProvider,
         start_by: Instant,
     ) -> (CallOutcome, Option<Duration>) {
-        let Some(token) = (self.tokens)(&effect.credential) else {
-            let reason = format!(
-                "this instance has no credential {:?}: add it to the configuration of send, or \
-                 correct the record of tenant {}",
-                effect.credential, effect.tenant
-            );
-            return (not_started(NotStarted::NoCredential, reason), None);
+        let token = match (self.tokens)(&effect.credential) {
+            Ok(token) => token,
+            Err(why) => {
+                let reason = format!("tenant {}: {why}", effect.tenant);
+                return (not_started(NotStarted::NoCredential, reason), None);
+            }
         };
         let Ok(Some(_slot)) = timeout_at(start_by, self.slot()).await else {
             let reason = "every slot was taken until the time to start was over".to_owned();
@@ -102,6 +101,7 @@ impl ProviderRunner {
         let completed = self
             .api
             .send_template(Call {
+                route: effect.route,
                 phone_number_id: number,
                 token: &token,
                 dispatch: &effect.content,

@@ -54,6 +54,8 @@ pub const REQUIRED: &[&str] = &[
     "calls answered too late",
     "calls lost",
     "calls not started in time",
+    "calls sent over to the other endpoint",
+    "calls to the marketing endpoint",
     "calls while frozen before the write",
     "calls without a connection",
     "cancels",

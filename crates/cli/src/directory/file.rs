@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use sendplane_domain::id::{PhoneNumberId, TemplateName, TenantId};
 use sendplane_domain::time::Timestamp;
+use sendplane_wire::cloud_api::ProductPolicy;
 use sendplane_wire::record::{ParameterFormat, Template, Tenant, TenantPhoneNumber};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -27,6 +28,11 @@ struct TenantRow {
     /// The first number when absent.
     default_phone_number_id: Option<String>,
     phone_numbers: Vec<NumberRow>,
+    /// Marketing templates go to Meta's `/marketing_messages`.
+    #[serde(default)]
+    marketing_route: bool,
+    /// `CLOUD_API_FALLBACK` (Meta's default) or `STRICT`.
+    product_policy: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -58,6 +64,8 @@ struct TemplateRow {
     status: String,
     #[serde(default)]
     variables: Variables,
+    /// The template's message_send_ttl_seconds; -1 for Meta's 30 days.
+    ttl_seconds: Option<i32>,
 }
 
 /// A number of positional variables, or the names of named ones.
@@ -73,6 +81,9 @@ impl Default for Variables {
         Self::Positional(0)
     }
 }
+
+/// Meta: 30 days.
+const TTL_SECONDS_MAX: i32 = 2_592_000;
 
 fn yes() -> bool {
     true
@@ -120,6 +131,7 @@ pub fn tenants(text: &str, now: Timestamp) -> Result<Vec<Tenant>, Vec<String>> {
             let fix = "is none of phone-numbers; add it there or name another";
             faults.add(&at, "default-phone-number-id", default, fix);
         }
+        faults.product_policy(&at, row);
         for (m, number) in row.phone_numbers.iter().enumerate() {
             let at = format!("{at}.phone-numbers[{m}]");
             faults.digits(&at, "phone-number-id", &number.phone_number_id);
@@ -155,8 +167,8 @@ fn tenant(row: TenantRow, now: Timestamp) -> Tenant {
         spend_per_day_micros: None,
         prices: Vec::new(),
         users_per_day: None,
-        marketing_route: false,
-        product_policy: None,
+        marketing_route: row.marketing_route,
+        product_policy: row.product_policy,
         retries: Vec::new(),
         tenant: TenantId::new(row.tenant),
         name: row.name,
@@ -195,6 +207,12 @@ pub fn templates(text: &str, now: Timestamp) -> Result<Vec<Template>, Vec<String
             let fix = "is no status; write Meta's, such as APPROVED";
             faults.add(&at, "status", &row.status, fix);
         }
+        if row.ttl_seconds.is_some_and(|ttl| ttl != -1 && !(1..=TTL_SECONDS_MAX).contains(&ttl)) {
+            let given = row.ttl_seconds.unwrap_or_default().to_string();
+            let fix = "is no time to live; give seconds up to 2592000 as the template has them, or \
+                       -1 for Meta's 30 days";
+            faults.add(&at, "ttl-seconds", &given, fix);
+        }
         if row.version < 1 {
             faults.add(&at, "version", &row.version.to_string(), "is too low; count from 1");
         }
@@ -215,7 +233,7 @@ fn template(row: TemplateRow, now: Timestamp) -> Template {
         Variables::Named(names) => (ParameterFormat::Named, names),
     };
     Template {
-        ttl_seconds: None,
+        ttl_seconds: row.ttl_seconds,
         tenant: TenantId::new(row.tenant),
         name: TemplateName::new(row.name),
         language: row.language,
@@ -245,6 +263,17 @@ impl Faults {
     fn id(&mut self, at: &str, field: &str, value: &str) {
         if value.is_empty() || value.len() > 200 || value.chars().any(char::is_control) {
             self.add(at, field, value, "is no id; give a short name such as acme");
+        }
+    }
+
+    fn product_policy(&mut self, at: &str, row: &TenantRow) {
+        let Some(policy) = &row.product_policy else { return };
+        if ProductPolicy::parse(policy).is_none() {
+            let fix = "is no policy; use CLOUD_API_FALLBACK or STRICT";
+            self.add(at, "product-policy", policy, fix);
+        } else if !row.marketing_route {
+            let fix = "has no effect without the route; add marketing-route: true";
+            self.add(at, "product-policy", policy, fix);
         }
     }
 

@@ -78,11 +78,11 @@ pub enum CodeClass {
     /// A marketing template is still being synchronised, up to 10 min. Send retries once after
     /// that.
     RetryTemplateSync,
-    /// Marketing must go through `/marketing_messages`. Send returns the message to policy for the
-    /// other route.
+    /// Marketing must go through `/marketing_messages`. Send calls that once if the tenant has it,
+    /// else rejects.
     RouteMarketing,
-    /// The marketing route is not open to this template or account. Send alarms and returns the
-    /// message to policy for `/messages`.
+    /// The marketing route is not open to this template or account. Send counts it and calls
+    /// `/messages` once, or rejects under `product_policy` `STRICT`.
     RouteMessages,
     /// Not an answer to a send: inbound, registration, calling, template and account tooling. On
     /// the send path it is a surprise: send dead letters the message for a person.
@@ -188,8 +188,10 @@ impl CodeClass {
             CodeClass::Expired => "end as expired",
             CodeClass::RetryMedia => "retry after 5 s and 15 s, then reject",
             CodeClass::RetryTemplateSync => "retry once after 10 min, then reject",
-            CodeClass::RouteMarketing => "plan again for the marketing route",
-            CodeClass::RouteMessages => "alarm, plan again for the ordinary route",
+            CodeClass::RouteMarketing => {
+                "call the marketing route once if the tenant has it, else reject"
+            }
+            CodeClass::RouteMessages => "call the ordinary route once, or reject if STRICT",
             CodeClass::NotSendPath => "dead letter, a person looks",
         }
     }

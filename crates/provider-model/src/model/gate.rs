@@ -189,6 +189,10 @@ impl Model {
         let Some(account) = self.marketing_account(number) else { return Ok(()) };
         let account = account.clone();
         let marketing_endpoint = flight.call.endpoint == Endpoint::MarketingMessages;
+        let name = &self.config.templates[template].name;
+        if marketing_endpoint && account.unavailable_templates.contains(name) {
+            return Err(Refusal::new(134_102, "The template is not available to this endpoint."));
+        }
         if marketing_endpoint && account.onboarded {
             passage.lite = true;
             return self.check_sync(&account, template, flight.now_ms);

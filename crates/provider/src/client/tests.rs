@@ -12,13 +12,19 @@ use sendplane_domain::e164::E164;
 use sendplane_domain::id::{KeyedHash, MessageId, TemplateName, TenantId, Wamid};
 use sendplane_domain::lane::Lane;
 use sendplane_domain::time::Timestamp;
-use sendplane_wire::cloud_api::{Acceptance, ApiError, UnparsedReason};
+use sendplane_wire::cloud_api::{Acceptance, ApiError, ProductPolicy, UnparsedReason};
 use sendplane_wire::record::TemplateParameter;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 
+/// What a call proves does not depend on its endpoint.
+const ROUTES: [Route; 3] = [
+    Route::Messages,
+    Route::Marketing { product_policy: ProductPolicy::CloudApiFallback },
+    Route::Marketing { product_policy: ProductPolicy::Strict },
+];
 const OPAQUE: &str = "sp1.61636d65.0.00.1.aa";
 const TOKEN: &str = "EAAG-secret";
 const ACCEPTED: &str = r#"{"messages":[{"id":"wamid.X"}]}"#;
@@ -55,10 +61,11 @@ fn api(base_url: &str, adjust: impl FnOnce(&mut Config)) -> CloudApi {
     CloudApi::new(&config).unwrap()
 }
 
-async fn call_by(api: &CloudApi, start_in: Duration) -> Completed {
+async fn call_by(api: &CloudApi, route: Route, start_in: Duration) -> Completed {
     let dispatch = dispatch();
     let token = SecretString::from(TOKEN);
     api.send_template(Call {
+        route,
         phone_number_id: &dispatch.phone_number_id,
         token: &token,
         dispatch: &dispatch,
@@ -68,8 +75,12 @@ async fn call_by(api: &CloudApi, start_in: Duration) -> Completed {
     .await
 }
 
+async fn call_over(api: &CloudApi, route: Route) -> Completed {
+    call_by(api, route, Duration::from_secs(2)).await
+}
+
 async fn call(api: &CloudApi) -> Completed {
-    call_by(api, Duration::from_secs(2)).await
+    call_over(api, Route::Messages).await
 }
 
 async fn listen() -> (TcpListener, String) {
@@ -146,27 +157,32 @@ async fn the_request_is_exactly_this() {
     }
     let seen = Seen::default();
     let base = serve(Router::new().fallback(any(note)).with_state(seen.clone())).await;
-    let completed = call(&api(&format!("{base}/"), |_| {})).await;
-    let answer = Answer::Accepted { wamid: Wamid::new("wamid.X"), status: Acceptance::Accepted };
-    assert_eq!(completed.outcome, Outcome::Answered { http_status: 200, answer });
-    assert!(completed.latency.is_some_and(|latency| latency < Duration::from_secs(2)));
-
+    let api = api(&format!("{base}/"), |_| {});
+    for route in ROUTES {
+        let completed = call_over(&api, route).await;
+        let answer =
+            Answer::Accepted { wamid: Wamid::new("wamid.X"), status: Acceptance::Accepted };
+        assert_eq!(completed.outcome, Outcome::Answered { http_status: 200, answer });
+        assert!(completed.latency.is_some_and(|latency| latency < Duration::from_secs(2)));
+    }
     let seen = seen.lock().unwrap();
-    let [(method, uri, headers, body)] = &seen[..] else { panic!("one request: {seen:?}") };
-    assert_eq!(
-        (method.as_str(), uri.to_string().as_str()),
-        ("POST", "/v25.0/106540352242922/messages")
-    );
-    assert_eq!(*body, template_body(&dispatch(), OPAQUE));
-    let mut names: Vec<&str> = headers.keys().map(|name| name.as_str()).collect();
-    names.sort_unstable();
-    let expected =
-        ["accept", "authorization", "content-length", "content-type", "host", "user-agent"];
-    assert_eq!(names, expected);
-    assert_eq!(headers["authorization"], "Bearer EAAG-secret");
-    assert_eq!(headers["content-type"], "application/json");
-    assert_eq!(headers["content-length"], body.len().to_string().as_str());
-    assert_eq!(headers["host"], base.strip_prefix("http://").unwrap());
+    let paths = ["messages", "marketing_messages", "marketing_messages"];
+    assert_eq!(seen.len(), ROUTES.len(), "one request each");
+    for (((method, uri, headers, body), route), path) in seen.iter().zip(ROUTES).zip(paths) {
+        let path = format!("/v25.0/106540352242922/{path}");
+        assert_eq!((method.as_str(), uri.to_string()), ("POST", path));
+        assert_eq!(*body, template_body(route, &dispatch(), OPAQUE));
+        let mut names: Vec<&str> = headers.keys().map(|name| name.as_str()).collect();
+        names.sort_unstable();
+        let expected =
+            ["accept", "authorization", "content-length", "content-type", "host", "user-agent"];
+        assert_eq!(names, expected);
+        assert_eq!(headers["authorization"], "Bearer EAAG-secret");
+        assert_eq!(headers["content-type"], "application/json");
+        assert_eq!(headers["user-agent"], USER_AGENT);
+        assert_eq!(headers["content-length"], body.len().to_string().as_str());
+        assert_eq!(headers["host"], base.strip_prefix("http://").unwrap());
+    }
 }
 
 #[tokio::test]
@@ -180,6 +196,7 @@ async fn an_error_body_is_read_whatever_its_status() {
             message: "slow down".into(),
             details: None,
             is_transient: None,
+            raw: None,
         });
         assert_eq!(completed.outcome, Outcome::Answered { http_status: status, answer });
     }
@@ -194,7 +211,7 @@ async fn answers_that_prove_nothing() {
         (500, "{}", UnparsedReason::NoErrorCode),
     ] {
         let completed = call(&api(&answering(status, body).await, |_| {})).await;
-        let answer = Answer::Unparsed { reason };
+        let answer = Answer::Unparsed { reason, raw: body.into() };
         assert_eq!(completed.outcome, Outcome::Answered { http_status: status, answer });
     }
 }
@@ -203,11 +220,15 @@ async fn answers_that_prove_nothing() {
 async fn a_connection_closed_after_the_request_was_read_is_lost() {
     let (listener, address) = listen().await;
     let server = tokio::spawn(async move {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        read_request(&mut stream).await.expect("a whole request");
+        for _ in ROUTES {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            read_request(&mut stream).await.expect("a whole request");
+        }
     });
-    let completed = call(&api(&format!("http://{address}"), |_| {})).await;
-    lost_reason(&completed);
+    let api = api(&format!("http://{address}"), |_| {});
+    for route in ROUTES {
+        lost_reason(&call_over(&api, route).await);
+    }
     server.await.unwrap();
 }
 
@@ -253,10 +274,13 @@ async fn an_answer_that_breaks_off_or_never_ends_is_lost() {
 async fn no_connection_is_proven_unsent() {
     let (listener, address) = listen().await;
     drop(listener);
-    let completed = call(&api(&format!("http://{address}"), |_| {})).await;
-    assert_eq!(unsent_cause(&completed), Unsent::NoConnection);
-    let text = format!("{completed:?}");
-    assert!(text.contains("refused") && !text.contains("106540352242922"), "{text}");
+    let closed = api(&format!("http://{address}"), |_| {});
+    for route in ROUTES {
+        let completed = call_over(&closed, route).await;
+        assert_eq!(unsent_cause(&completed), Unsent::NoConnection);
+        let text = format!("{completed:?}");
+        assert!(text.contains("refused") && !text.contains("106540352242922"), "{text}");
+    }
 
     let completed = call(&api("http://no-such-host.invalid", |_| {})).await;
     assert_eq!(unsent_cause(&completed), Unsent::NoConnection);
@@ -280,8 +304,10 @@ async fn a_failed_or_slow_handshake_is_proven_unsent() {
     let api = api(&base, |config| config.connect_timeout = short);
     assert_eq!(unsent_cause(&call(&api).await), Unsent::NoConnection, "not TLS");
     assert_eq!(unsent_cause(&call(&api).await), Unsent::NoConnection, "no TLS in time");
-    let completed = call_by(&api, Duration::from_millis(50)).await;
-    assert_eq!(unsent_cause(&completed), Unsent::TooLate, "no TLS before the time to start");
+    for route in ROUTES {
+        let completed = call_by(&api, route, Duration::from_millis(50)).await;
+        assert_eq!(unsent_cause(&completed), Unsent::TooLate, "no TLS before the time to start");
+    }
 }
 
 #[tokio::test]
@@ -293,12 +319,14 @@ async fn nothing_is_sent_after_the_time_to_start() {
         ACCEPTED
     };
     let api = api(&serve(Router::new().fallback(count)).await, |_| {});
-    assert_eq!(unsent_cause(&call_by(&api, Duration::ZERO).await), Unsent::TooLate);
-    // Now with a connection in the pool, where nothing has to be waited for.
-    assert!(matches!(call(&api).await.outcome, Outcome::Answered { .. }));
-    assert_eq!(unsent_cause(&call_by(&api, Duration::ZERO).await), Unsent::TooLate);
-    assert!(matches!(call(&api).await.outcome, Outcome::Answered { .. }));
-    assert_eq!(requests.load(Ordering::SeqCst), 2);
+    for route in ROUTES {
+        let late = async || unsent_cause(&call_by(&api, route, Duration::ZERO).await);
+        assert_eq!(late().await, Unsent::TooLate);
+        // Now with a connection in the pool, where nothing has to be waited for.
+        assert!(matches!(call_over(&api, route).await.outcome, Outcome::Answered { .. }));
+        assert_eq!(late().await, Unsent::TooLate);
+    }
+    assert_eq!(requests.load(Ordering::SeqCst), ROUTES.len());
 }
 
 #[tokio::test]
@@ -317,13 +345,15 @@ async fn a_redirect_is_an_answer_and_not_followed() {
     let (dispatch, token) = (dispatch(), SecretString::from(TOKEN));
     for status in [303, 307] {
         let call = Call {
+            route: Route::Messages,
             phone_number_id: &PhoneNumberId::new(status.to_string()),
             token: &token,
             dispatch: &dispatch,
             opaque_data: OPAQUE,
             start_by: Instant::now() + Duration::from_secs(2),
         };
-        let answer = Answer::Unparsed { reason: UnparsedReason::NotJson };
+        let raw = String::new();
+        let answer = Answer::Unparsed { reason: UnparsedReason::NotJson, raw };
         let outcome = Outcome::Answered { http_status: status, answer };
         assert_eq!(api.send_template(call).await.outcome, outcome);
     }
@@ -346,10 +376,12 @@ async fn a_request_lost_on_a_pooled_connection_is_not_written_again() {
         }
     });
     let api = api(&format!("http://{address}"), |_| {});
-    assert!(matches!(call(&api).await.outcome, Outcome::Answered { .. }));
-    lost_reason(&call(&api).await);
+    for route in ROUTES {
+        assert!(matches!(call_over(&api, route).await.outcome, Outcome::Answered { .. }));
+        lost_reason(&call_over(&api, route).await);
+    }
     tokio::time::sleep(Duration::from_millis(100)).await;
-    assert_eq!(requests.load(Ordering::SeqCst), 2);
+    assert_eq!(requests.load(Ordering::SeqCst), 2 * ROUTES.len());
 }
 
 #[tokio::test]
@@ -365,8 +397,8 @@ async fn what_cannot_be_built_is_not_sent_and_not_told() {
     ] {
         let token = SecretString::from(token);
         let phone_number_id = &PhoneNumberId::new(number);
-        let (dispatch, opaque_data) = (&dispatch, OPAQUE);
-        let call = Call { phone_number_id, token: &token, dispatch, opaque_data, start_by };
+        let (dispatch, opaque_data, route) = (&dispatch, OPAQUE, ROUTES[1]);
+        let call = Call { route, phone_number_id, token: &token, dispatch, opaque_data, start_by };
         let completed = api.send_template(call).await;
         assert_eq!(unsent_cause(&completed), cause, "{number:?}");
         assert!(!format!("{completed:?}").contains("secret"));
@@ -379,6 +411,7 @@ fn the_token_shows_in_no_debug_output() {
     let dispatch = dispatch();
     let token = SecretString::from(TOKEN);
     let call = Call {
+        route: Route::Messages,
         phone_number_id: &dispatch.phone_number_id,
         token: &token,
         dispatch: &dispatch,

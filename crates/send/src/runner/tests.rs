@@ -9,12 +9,14 @@ use sendplane_domain::id::{KeyedHash, MessageId, PhoneNumberId, TemplateName, Te
 use sendplane_domain::rate::Limit;
 use sendplane_domain::time::Timestamp;
 use sendplane_provider::Config;
+use sendplane_wire::cloud_api::{ProductPolicy, Route};
 use sendplane_wire::record::Dispatch;
 use tokio::net::TcpListener;
 
 use sendplane_domain::lane::Lane;
 
 use super::*;
+use crate::credentials::{self, Credential};
 
 const ACCEPTED: &str = r#"{"messages":[{"id":"wamid.X"}]}"#;
 const THROTTLED: (u16, &str) = (400, r#"{"error":{"code":130429,"message":"slow down"}}"#);
@@ -53,6 +55,7 @@ fn effect(lane: Lane) -> CallProvider {
         phone_number_id,
         credential: "default".into(),
         lane,
+        route: Route::Messages,
         content,
         opaque_data: "sp1".into(),
         start_within: Duration::from_secs(2),
@@ -80,7 +83,10 @@ async fn serve(
 }
 
 fn runner(api: CloudApi, calls_max: usize) -> ProviderRunner {
-    let tokens: Tokens = Arc::new(|name| (name == "default").then(|| "token".into()));
+    let tokens: Tokens = Arc::new(|name| match name {
+        "default" => Ok("token".into()),
+        other => Err(format!("no credential {other}")),
+    });
     ProviderRunner::new(Handle::current(), api, tokens, calls_max)
 }
 
@@ -138,7 +144,8 @@ async fn a_missing_credential_is_named_and_nothing_is_sent() {
     let effect = CallProvider { credential: "acme-prod".into(), ..effect(Lane::Bulk) };
     let result = runner(api, 4).call(effect, Instant::now()).await;
     assert_eq!(cause(&result), NotStarted::NoCredential);
-    assert!(format!("{:?}", result.outcome).contains("acme-prod"));
+    let text = format!("{:?}", result.outcome);
+    assert!(text.contains("tenant acme: no credential acme-prod"), "{text}");
     assert_eq!(requests.load(Ordering::SeqCst), 0);
 }
 
@@ -206,4 +213,64 @@ async fn a_lost_call_is_labelled_lost() {
     assert!(matches!(result.outcome, CallOutcome::Lost { .. }), "{result:?}");
     assert!(result.latency_ms.is_some());
     assert_eq!(code_class(&result.outcome), "lost");
+}
+
+#[tokio::test]
+async fn a_call_goes_to_the_endpoint_of_its_route() {
+    let paths = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = paths.clone();
+    let router = Router::new().fallback(move |uri: axum::http::Uri| async move {
+        seen.lock().unwrap().push(uri.path().to_owned());
+        ACCEPTED
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let runner = runner(CloudApi::new(&Config::new(base, "v25.0")).unwrap(), 1);
+    let marketing = Route::Marketing { product_policy: ProductPolicy::Strict };
+    for route in [Route::Messages, marketing] {
+        let effect = CallProvider { route, ..effect(Lane::Bulk) };
+        runner.call(effect, Instant::now()).await;
+    }
+    let expected = ["/v25.0/1065/messages", "/v25.0/1065/marketing_messages"];
+    assert_eq!(*paths.lock().unwrap(), expected);
+}
+
+/// Meta refuses a token until its file holds the new one: the next call, which the stage grants
+/// after 45 s at most, goes through without a restart.
+#[tokio::test]
+async fn a_new_token_in_the_file_is_the_next_calls() {
+    let router = Router::new().fallback(|headers: axum::http::HeaderMap| async move {
+        if headers["authorization"] == "Bearer new" {
+            return (axum::http::StatusCode::OK, ACCEPTED);
+        }
+        let body = r#"{"error":{"code":190,"message":"expired"}}"#;
+        (axum::http::StatusCode::UNAUTHORIZED, body)
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let api = CloudApi::new(&Config::new(base, "v25.0")).unwrap();
+
+    let dir = tempfile::tempdir().unwrap();
+    let token_file = dir.path().join("token");
+    let credential = Credential { token_file: token_file.clone(), expires_at: None };
+    let named = [("default".to_owned(), credential)].into_iter().collect();
+    let tokens = credentials::watch(named, &Handle::current());
+    let runner = ProviderRunner::new(Handle::current(), api, tokens, 4);
+    let call = async || runner.call(effect(Lane::Transactional), Instant::now()).await;
+
+    let missing = call().await;
+    assert_eq!(cause(&missing), NotStarted::NoCredential);
+    assert!(format!("{missing:?}").contains(&token_file.display().to_string()), "{missing:?}");
+    // Each file takes effect by itself within the interval of reading; the deadline is for a slow
+    // machine.
+    for (token, class) in [("old", "suspend_tenant"), ("new", "accepted")] {
+        std::fs::write(&token_file, token).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while code_class(&call().await.outcome) != class {
+            assert!(Instant::now() < deadline, "{token} was never used");
+            tokio::time::sleep(credentials::REREAD / 4).await;
+        }
+    }
 }

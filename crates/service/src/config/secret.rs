@@ -22,8 +22,9 @@ impl Secret {
         Self { value: SecretString::from(value.into()), file: None }
     }
 
-    /// Reads a file without its trailing line end.
-    pub(super) fn read(path: &str) -> Result<Self, String> {
+    /// Reads a file without its trailing line end. The error says what is wrong with the file, to
+    /// stand behind the name of the setting.
+    pub fn read(path: &str) -> Result<Self, String> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| format!("names {path}, which cannot be read: {error}"))?;
         let secret = text.trim_end_matches(['\r', '\n']);

@@ -22,9 +22,11 @@ use std::rc::Rc;
 use sendplane_domain::id::{MessageId, PhoneNumberId};
 use sendplane_domain::limits::CALL_TOTAL_MAX;
 use sendplane_domain::rate::Gcra;
-use sendplane_provider_model::{Answer, Call, Config, Down, Endpoint, Model, TransportFault};
+use sendplane_provider_model::{
+    Answer, Call, Config, Down, Endpoint, Model, TransportFault, Truth,
+};
 use sendplane_stages::send::call::{CallOutcome, CallProvider, CallResult, NotStarted};
-use sendplane_wire::cloud_api::{parse_answer, template_body};
+use sendplane_wire::cloud_api::{Route, parse_answer, template_body};
 
 use crate::env::{CallStep, Env, Event, Passage};
 use crate::evidence::CallSeen;
@@ -244,15 +246,24 @@ fn arrive(env: &mut Env, call: usize) {
     let now = env.now;
     let flight = &mut env.provider.flights[call];
     let effect = &flight.effect;
-    let body = template_body(&effect.content, &effect.opaque_data);
+    let body = template_body(effect.route, &effect.content, &effect.opaque_data);
     let request = Call {
-        endpoint: Endpoint::Messages,
+        endpoint: match effect.route {
+            Route::Messages => Endpoint::Messages,
+            Route::Marketing { .. } => Endpoint::MarketingMessages,
+        },
         phone_number_id: effect.phone_number_id.as_str(),
         bearer_token: Some(TOKEN),
         body: &body,
     };
+    if request.endpoint == Endpoint::MarketingMessages {
+        env.counts.one("calls to the marketing endpoint");
+    }
     let answer = env.provider.model.handle_send(START_MS + now / 1_000, &request);
     let (message, truth) = (effect.message_id, answer.truth);
+    if truth == Truth::Refused(134_102) {
+        env.counts.one("calls sent over to the other endpoint");
+    }
     let wait = match answer.fault {
         Some(_) => ms(2),
         None => ms(answer.delay_ms as i64 + 1),

@@ -3,7 +3,9 @@
 use sendplane_domain::id::{PhoneNumberId, TemplateName, TenantId};
 use sendplane_domain::time::Timestamp;
 use sendplane_provider_model as model;
-use sendplane_provider_model::{Category, Config, Delays, MsRange, PairLimit, Variables};
+use sendplane_provider_model::{
+    Category, Config, Delays, Limits, MarketingAccount, MsRange, PairLimit, Variables,
+};
 use sendplane_wire::record::{ParameterFormat, Template, Tenant, TenantPhoneNumber};
 use sendplane_wire::topic;
 
@@ -43,6 +45,27 @@ pub fn ceiling(shape: &Shape, tenant: &str) -> i32 {
     [2, 5, 20, 80][(sum as usize + shape.seed as usize) % 4]
 }
 
+/// How a tenant's marketing goes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Marketing {
+    /// Like everything else.
+    Ordinary,
+    /// By the marketing endpoint, which Meta closed to the template: it goes on over the ordinary
+    /// one.
+    Unavailable,
+    /// By the marketing endpoint and no other.
+    Strict,
+}
+
+fn marketing(shape: &Shape, tenant: &str) -> Marketing {
+    let sum: u32 = tenant.bytes().map(u32::from).sum();
+    match (sum as usize + shape.seed as usize / 4) % 4 {
+        0 => Marketing::Unavailable,
+        1 => Marketing::Strict,
+        _ => Marketing::Ordinary,
+    }
+}
+
 fn tenants(shape: &Shape) -> Vec<String> {
     let mut names: Vec<String> = (0..shape.tenants).map(tenant_name).collect();
     names.push(LATE_TENANT.to_owned());
@@ -51,14 +74,15 @@ fn tenants(shape: &Shape) -> Vec<String> {
 
 fn row(shape: &Shape, tenant: &str, active: bool) -> Tenant {
     let phone_number_id = number_id(tenant);
+    let marketing = marketing(shape, tenant);
     Tenant {
         weight: 1,
         messages_per_day: None,
         spend_per_day_micros: None,
         prices: Vec::new(),
         users_per_day: None,
-        marketing_route: false,
-        product_policy: None,
+        marketing_route: marketing != Marketing::Ordinary,
+        product_policy: (marketing == Marketing::Strict).then(|| "STRICT".to_owned()),
         retries: Vec::new(),
         tenant: TenantId::new(tenant),
         name: tenant.to_owned(),
@@ -150,6 +174,17 @@ pub fn at_provider(shape: &Shape) -> Config {
         header: model::Header::None,
         url_buttons: u32::from(category == "authentication"),
     });
+    let marketing_accounts = tenants(shape).into_iter().map(|tenant| MarketingAccount {
+        waba_id: format!("{tenant}-waba"),
+        onboarded: marketing(shape, &tenant) != Marketing::Ordinary,
+        cloud_api_disabled: false,
+        template_sync_ms: 0,
+        unavailable_templates: match marketing(shape, &tenant) {
+            Marketing::Unavailable => vec!["sale".to_owned()],
+            Marketing::Ordinary | Marketing::Strict => Vec::new(),
+        },
+        not_marketing_code: 131_055,
+    });
     Config {
         seed: shape.seed,
         app_secret: APP_SECRET.to_owned(),
@@ -164,6 +199,7 @@ pub fn at_provider(shape: &Shape) -> Config {
             held_ms: MsRange::new(2_000, 20_000),
         },
         pair_limit: PairLimit { burst: 0, refill_ms: 1 },
+        limits: Limits { marketing_accounts: marketing_accounts.collect(), ..Limits::default() },
         updates_per_webhook_max: 5,
         read_ratio: 0.7,
         faults: trouble::usual(),

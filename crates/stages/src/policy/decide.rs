@@ -62,7 +62,7 @@ fn dispatch(facts: &Facts<'_>, lane: Lane, release: Release) -> Dispatch {
         parameters: release.parameters,
         campaign: message.campaign.clone(),
         consent_seq: i64::try_from(consent_seq).unwrap_or(i64::MAX),
-        valid_until: message.deadline,
+        valid_until: release.valid_until,
         dispatched_at: now,
         decision_seq: as_record(facts.decision_seq),
         idempotency_key: message.idempotency_key.clone(),

@@ -3,6 +3,7 @@
 use sendplane_domain::id::PhoneNumberId;
 use sendplane_domain::lane::{Category, Lane};
 use sendplane_domain::time::Timestamp;
+use sendplane_domain::ttl;
 use sendplane_wire::record::{
     AdmittedMessage, ParameterFormat, RuleResult, Template, TemplateParameter, Tenant, Verdict,
 };
@@ -64,6 +65,8 @@ pub struct Release {
     pub category: &'static str,
     /// Body parameters in the template's order.
     pub parameters: Vec<TemplateParameter>,
+    /// No call may start after this time.
+    pub valid_until: Timestamp,
 }
 
 /// Judges a message. Equal facts give an equal judgement.
@@ -120,7 +123,19 @@ fn release(facts: &Facts<'_>) -> Option<Release> {
         template_version: template.version,
         category: category_text(facts.category()?),
         parameters: parameters.collect::<Option<_>>()?,
+        valid_until: valid_until(facts.message, template, facts.category()?),
     })
+}
+
+/// The deadline; for one-time codes whose template says how long Meta tries, so much earlier: a
+/// code that arrives late does harm. For anything else late is better than never, and what Meta
+/// may deliver after the deadline is counted by send.
+fn valid_until(message: &AdmittedMessage, template: &Template, category: Category) -> Timestamp {
+    if category != Category::Authentication || template.ttl_seconds.is_none() {
+        return message.deadline;
+    }
+    let ttl = ttl::of_template(Some(category), template.ttl_seconds, false);
+    ttl::last_call(message.admitted_at, message.deadline, ttl)
 }
 
 impl Facts<'_> {

@@ -5,10 +5,10 @@ use std::time::Duration;
 use sendplane_domain::id::{MessageId, PhoneNumberId, TenantId};
 use sendplane_domain::lane::Lane;
 use sendplane_domain::rate::Limit;
-use sendplane_wire::cloud_api::Answer;
+use sendplane_wire::cloud_api::{Answer, Route};
 use sendplane_wire::record::Dispatch;
 
-/// Asks for one `POST /{phone-number-id}/messages`. Every `CallProvider` stands for one committed
+/// Asks for one `POST` to an endpoint of Meta's for sends. Every `CallProvider` stands for one committed
 /// intent: it is performed at most once, and its result settles that attempt only.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CallProvider {
@@ -24,6 +24,8 @@ pub struct CallProvider {
     pub credential: String,
     /// Lane, for the priority of waiting calls and for labels.
     pub lane: Lane,
+    /// The endpoint.
+    pub route: Route,
     /// What to send.
     pub content: Box<Dispatch>,
     /// `biz_opaque_callback_data`, authenticated.

@@ -24,10 +24,10 @@
 //!
 //! Reading order: [`call`] (the effect and its result), `state` (what is stored), `intake`,
 //! `inbox` (where messages wait), `grants` (who is next), `number`, `pair` and `budget` (limits),
-//! `recheck` (is it still so?) with `suppression` (consent), `intent`, `settle` (results) with
-//! `health` (what they say about others), `evidence` (webhooks), [`silence`] (when none came),
-//! `opt_out`, `cancel` (messages that are withdrawn), `ending` (ends and timers), `give_back` (back to
-//! policy and again), `replay` (dead letters that come back), `report` (outputs).
+//! `recheck` (is it still so?) with `suppression` (consent), `intent` and `route` (which endpoint),
+//! `settle` (results) with `health` (what they say about others), `evidence` (webhooks), [`silence`]
+//! (when none came), `opt_out`, `cancel` (messages that are withdrawn), `ending` (ends and timers),
+//! `give_back` (back to policy and again), `replay` (dead letters that come back), `report` (outputs).
 //!
 //! **Architecture invariant:** a call is asked for in the cycle that commits its intent, its debit
 //! and its timer, and nowhere else (I3). A message is called again only after the attempt before
@@ -52,6 +52,7 @@ mod pair;
 mod recheck;
 mod replay;
 mod report;
+mod route;
 mod settle;
 pub mod silence;
 mod state;

@@ -14,6 +14,8 @@ pub(super) struct Fault {
     pub class: Option<CodeClass>,
     pub message: Option<String>,
     pub http_status: Option<u16>,
+    /// The answer as it came, where we could not make sense of it.
+    pub raw_body: Option<String>,
 }
 
 /// `event` of attempt `attempt`, speaking for itself.
@@ -43,6 +45,8 @@ pub(super) fn attempt(
         decision_seq: i32::try_from(message.decision_seq).unwrap_or(i32::MAX),
         doubt_until: None,
         raw_body: None,
+        product_policy: None,
+        ttl_seconds: None,
     }
 }
 
@@ -53,6 +57,7 @@ pub(super) fn with_fault(record: Attempt, fault: Fault) -> Attempt {
         error_class: fault.class.map(|class| class.as_str().to_owned()),
         error_message: fault.message,
         http_status: fault.http_status.map(i32::from),
+        raw_body: fault.raw_body,
         ..record
     }
 }

@@ -15,7 +15,9 @@ use super::call::{CallOutcome, CallResult, NotStarted};
 use super::health::{self, Sign};
 use super::report::Fault;
 use super::state::{End, MESSAGES, Message, State, Work};
-use super::{Ctx, Output, SendStage, ending, evidence, give_back, inbox, opt_out, pair, report};
+use super::{
+    Ctx, Output, SendStage, ending, evidence, give_back, inbox, opt_out, pair, report, route,
+};
 
 /// What a result says about its attempt.
 enum Finding {
@@ -107,7 +109,7 @@ fn finding(outcome: CallOutcome) -> Finding {
 }
 
 fn answered(http_status: u16, answer: Answer) -> Finding {
-    let (code, class, text) = match answer {
+    let (code, class, text, raw_body) = match answer {
         Answer::Accepted { wamid, status } => {
             // `paused` is explained nowhere; taken for a hold, the longer of the two waits.
             let held = match status {
@@ -123,15 +125,15 @@ fn answered(http_status: u16, answer: Answer) -> Finding {
                 Some(details) => format!("{}: {details}", error.message),
                 None => error.message,
             };
-            (Some(code), class, text)
+            (Some(code), class, text, error.raw)
         }
-        Answer::Unparsed { reason } => {
+        Answer::Unparsed { reason, raw } => {
             let class = provider_code::classify_unparsed(Some(http_status));
-            (None, class, reason.as_str().to_owned())
+            (None, class, reason.as_str().to_owned(), Some(raw))
         }
     };
-    let fault =
-        Fault { code, message: Some(text), http_status: Some(http_status), ..Fault::default() };
+    let (message, http_status) = (Some(text), Some(http_status));
+    let fault = Fault { code, message, http_status, raw_body, ..Fault::default() };
     Finding::Failed(Failure { event: AttemptEvent::Refused, class: Some(class), fault })
 }
 
@@ -168,7 +170,7 @@ fn accept(
 }
 
 fn fail(stage: &SendStage, ctx: &mut Ctx<'_, '_>, mut open: Open, failure: Failure) {
-    let next = next_step(&mut open, failure.class, ctx.now());
+    let next = next_step(ctx, &mut open, failure.class);
     let sign = health::sign_of(failure.class, failure.fault.code);
     health::note(ctx, &open.message, open.granted_at, sign);
     if let (Some(CodeClass::ThrottlePair), Next::RetryAt(at)) = (failure.class, next) {
@@ -226,11 +228,16 @@ fn fail(stage: &SendStage, ctx: &mut Ctx<'_, '_>, mut open: Open, failure: Failu
     }
 }
 
-fn next_step(open: &mut Open, class: Option<CodeClass>, now: Timestamp) -> Next {
+fn next_step(ctx: &mut Ctx<'_, '_>, open: &mut Open, class: Option<CodeClass>) -> Next {
+    let now = ctx.now();
     let valid_until = open.work.dispatch.valid_until;
+    let at_once = if now < valid_until { Next::RetryAt(now) } else { Next::Expired };
     let Some(class) = class else {
-        return if now < valid_until { Next::RetryAt(now) } else { Next::Expired };
+        return at_once;
     };
+    if route::switch(ctx, &mut open.work, class) {
+        return at_once;
+    }
     let failures = open.work.failures.entry(class).or_default();
     *failures = failures.saturating_add(1);
     let jitter_ms = open.message_id.jitter(open.message.attempt.into(), JITTER_MS_BOUND);

@@ -69,7 +69,8 @@ pub struct Settings {
     /// attempt's time is over.
     pub status_deadline: Duration,
     /// Silence after which a sent message counts as expired: Meta's longest time to live (30 days)
-    /// and a margin. At most [`MESSAGE_RETENTION`] counts.
+    /// and a margin. At most [`MESSAGE_RETENTION`] counts. Where the template's own time to live is
+    /// known, that and the status deadline count, if they are shorter.
     pub delivery_deadline: Duration,
     /// The doubt window of the send stage, as it is set there: until when a message in doubt waits.
     pub doubt_window: Duration,
@@ -85,6 +86,10 @@ impl Default for Settings {
         }
     }
 }
+
+/// How much longer a held message waits for its first status. Meta: it is sent or dropped within
+/// about an hour (p99).
+const HOLD: Duration = Duration::from_secs(2 * 3600);
 
 /// The status-reconcile stage.
 #[derive(Clone, Copy, Debug, Default)]
@@ -177,19 +182,26 @@ impl StatusReconcile {
             },
         };
         match read {
-            Ok((id, evidence)) => self.learn(id, &evidence, ctx),
+            Ok((id, evidence)) => self.learn(id, &evidence, ttl_seconds(record), ctx),
             Err(Fault { code, detail }) => ctx.dead_letter(code, detail),
         }
     }
 
     /// Joins `evidence` to the message's facts. Says and writes nothing if they knew it all.
-    fn learn(&self, id: MessageId, evidence: &Evidence, ctx: &mut Ctx<'_, '_>) {
+    fn learn(
+        &self,
+        id: MessageId,
+        evidence: &Evidence,
+        ttl_seconds: Option<u32>,
+        ctx: &mut Ctx<'_, '_>,
+    ) {
         let mut row = ctx.get(&MESSAGES, &id).unwrap_or_else(|| MessageRow::new(ctx.now()));
         let before = row.facts.clone();
         row.facts.join(evidence);
         if row.facts == before {
             return;
         }
+        row.ttl_seconds = row.ttl_seconds.max(ttl_seconds);
         let claimed: Vec<KeyedHash> = row
             .facts
             .provider_messages()
@@ -246,14 +258,25 @@ impl StatusReconcile {
         ctx.put(&MESSAGES, &id, &row);
     }
 
+    /// Silence after which a sent message counts as expired. After its time to live a status may
+    /// still be on its way, for as long as any status may.
+    fn delivery_deadline(&self, row: &MessageRow) -> Duration {
+        let longest = self.settings.delivery_deadline.min(MESSAGE_RETENTION);
+        row.ttl_seconds.map_or(longest, |seconds| {
+            let own = Duration::from_secs(seconds.into()) + self.settings.status_deadline;
+            own.min(longest)
+        })
+    }
+
     /// When the silence of the provider becomes evidence, and about which attempt. Counted from
     /// when we last learned something, by our own clock: a backlog of webhooks is no silence of
     /// Meta's, and what has been read of it moves the time.
     fn silence(&self, row: &MessageRow) -> Option<(u32, Timestamp)> {
         let summary = row.facts.summary()?;
         let span = match summary.state {
-            MessageState::Accepted | MessageState::Held => self.settings.status_deadline,
-            MessageState::Sent => self.settings.delivery_deadline.min(MESSAGE_RETENTION),
+            MessageState::Accepted => self.settings.status_deadline,
+            MessageState::Held => self.settings.status_deadline + HOLD,
+            MessageState::Sent => self.delivery_deadline(row),
             MessageState::Queued
             | MessageState::Deferred
             | MessageState::Dispatched
@@ -275,6 +298,14 @@ impl StatusReconcile {
             | MessageState::Stale => return None,
         };
         Some((summary.attempt.unwrap_or(0), row.changed_at + span))
+    }
+}
+
+/// What an attempt says about its time to live.
+fn ttl_seconds(record: &Record) -> Option<u32> {
+    match record {
+        Record::Attempt(attempt) => attempt.ttl_seconds.and_then(|said| u32::try_from(said).ok()),
+        Record::Admitted(_) | Record::Decision(_) | Record::Receipt(_) => None,
     }
 }
 

@@ -34,6 +34,8 @@ pub struct MessageRow {
     pub changed_at: Timestamp,
     /// When its timer fires, unless it has fired and was not set again.
     pub wake_at: Option<Timestamp>,
+    /// How long Meta tries to deliver it, as far as send knows: the longest of all attempts.
+    pub ttl_seconds: Option<u32>,
 }
 
 impl TableValue for MessageRow {}
@@ -52,7 +54,13 @@ pub struct Emitted {
 impl MessageRow {
     /// A message nobody has said anything about.
     pub fn new(now: Timestamp) -> Self {
-        Self { facts: MessageFacts::default(), emitted: None, changed_at: now, wake_at: None }
+        Self {
+            facts: MessageFacts::default(),
+            emitted: None,
+            changed_at: now,
+            wake_at: None,
+            ttl_seconds: None,
+        }
     }
 
     /// The next outcome row, if the facts say something that the newest one does not.

@@ -95,6 +95,8 @@ pub(super) fn attempt(number: i32, event: AttemptEvent, second: i64) -> Attempt 
         decision_seq: 1,
         doubt_until: None,
         raw_body: None,
+        product_policy: None,
+        ttl_seconds: None,
         message_id: id(),
         tenant: TenantId::new("acme"),
         attempt: number,

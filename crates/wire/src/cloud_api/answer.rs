@@ -1,12 +1,16 @@
 //! The answer to a send: accepted, an error Meta states, or something that proves nothing.
 
 use sendplane_domain::id::Wamid;
+use sendplane_domain::provider_code;
 use serde_json::Value;
 
-use crate::text::shorten;
+use crate::text::{kept, shorten};
 
 /// Longest text kept from an answer, in characters.
 const TEXT_LEN_MAX: usize = 500;
+
+/// Longest raw answer that is kept, in bytes.
+pub const RAW_BYTES_MAX: usize = 4 * 1024;
 
 /// What Meta answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +29,8 @@ pub enum Answer {
     Unparsed {
         /// Why.
         reason: UnparsedReason,
+        /// The answer as it came, at most [`RAW_BYTES_MAX`]: a person has to read it.
+        raw: String,
     },
 }
 
@@ -52,6 +58,9 @@ pub struct ApiError {
     pub details: Option<String>,
     /// `is_transient`.
     pub is_transient: Option<bool>,
+    /// The answer as it came, at most [`RAW_BYTES_MAX`], where nobody has said yet what the code
+    /// means ([`provider_code::TABLE`]).
+    pub raw: Option<String>,
 }
 
 /// Why an answer proves nothing.
@@ -83,9 +92,10 @@ impl UnparsedReason {
 ///
 /// A message id without an `error` is an acceptance whatever the HTTP status: taking it for a
 /// refusal could send the message twice.
-pub fn parse_answer(http_status: u16, body: &[u8]) -> Answer {
-    let Ok(Value::Object(body)) = serde_json::from_slice(body) else {
-        return Answer::Unparsed { reason: UnparsedReason::NotJson };
+pub fn parse_answer(http_status: u16, raw: &[u8]) -> Answer {
+    let unparsed = |reason| Answer::Unparsed { reason, raw: kept(raw, RAW_BYTES_MAX) };
+    let Ok(Value::Object(body)) = serde_json::from_slice(raw) else {
+        return unparsed(UnparsedReason::NotJson);
     };
     let success = (200..=299).contains(&http_status);
     let message = body.get("messages").and_then(|messages| messages.get(0));
@@ -96,12 +106,12 @@ pub fn parse_answer(http_status: u16, body: &[u8]) -> Answer {
             wamid: Wamid::new(wamid),
             status: acceptance(message.and_then(|message| message["message_status"].as_str())),
         },
-        (Some(_), Some(_)) => Answer::Unparsed { reason: UnparsedReason::ErrorInSuccess },
-        (None, Some(_)) if success => Answer::Unparsed { reason: UnparsedReason::ErrorInSuccess },
-        (None, None) if success => Answer::Unparsed { reason: UnparsedReason::NoMessageId },
-        (None, error) => match error.and_then(api_error) {
+        (Some(_), Some(_)) => unparsed(UnparsedReason::ErrorInSuccess),
+        (None, Some(_)) if success => unparsed(UnparsedReason::ErrorInSuccess),
+        (None, None) if success => unparsed(UnparsedReason::NoMessageId),
+        (None, error) => match error.and_then(|error| api_error(error, raw)) {
             Some(error) => Answer::Error(error),
-            None => Answer::Unparsed { reason: UnparsedReason::NoErrorCode },
+            None => unparsed(UnparsedReason::NoErrorCode),
         },
     }
 }
@@ -114,17 +124,20 @@ fn acceptance(message_status: Option<&str>) -> Acceptance {
     }
 }
 
-fn api_error(error: &Value) -> Option<ApiError> {
+fn api_error(error: &Value, raw: &[u8]) -> Option<ApiError> {
     let details = match &error["error_data"] {
         Value::String(details) => Some(details.as_str()),
         data => data["details"].as_str(),
     };
+    let (code, subcode) = (integer(&error["code"])?, integer(&error["error_subcode"]));
+    let is_known = provider_code::row(provider_code::effective_code(code, subcode)).is_some();
     Some(ApiError {
-        code: integer(&error["code"])?,
-        subcode: integer(&error["error_subcode"]),
+        code,
+        subcode,
         message: shorten(error["message"].as_str().unwrap_or_default(), TEXT_LEN_MAX),
         details: details.map(|details| shorten(details, TEXT_LEN_MAX)),
         is_transient: error["is_transient"].as_bool(),
+        raw: (!is_known).then(|| kept(raw, RAW_BYTES_MAX)),
     })
 }
 

@@ -1,7 +1,9 @@
-//! The body of `POST /{version}/{phone-number-id}/messages` for a template.
+//! The request that sends a template, by either route.
 
+use sendplane_domain::id::PhoneNumberId;
 use serde::Serialize;
 
+use super::route::{ProductPolicy, Route};
 use crate::record::{Dispatch, TemplateParameter};
 
 /// Category whose templates repeat the code in a button.
@@ -14,6 +16,8 @@ struct Body<'a> {
     to: &'a str,
     r#type: &'static str,
     template: Template<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    product_policy: Option<&'static str>,
     biz_opaque_callback_data: &'a str,
 }
 
@@ -48,22 +52,75 @@ struct Text<'a> {
     text: &'a str,
 }
 
+/// Where Meta's API is.
+pub const BASE_URL: &str = "https://graph.facebook.com";
+
+/// The Graph version that this release was written for.
+pub const VERSION: &str = "v25.0";
+
+/// `Content-Type` of every call.
+pub const CONTENT_TYPE: &str = "application/json";
+
+/// `User-Agent` of every call.
+pub const USER_AGENT: &str = concat!("sendplane/", env!("CARGO_PKG_VERSION"));
+
+/// Stands in a redacted body for what is about a person.
+const REDACTED: &str = "[redacted]";
+
+/// Why there is no path: the id might lead elsewhere than to the number.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("phone number id {0:?} cannot stand in a path")]
+pub struct UnsafeNumber(pub String);
+
+/// The path of a call, `/{version}/{phone-number-id}/{endpoint}`; `version` is that of Graph, such
+/// as `v25.0`.
+pub fn path(version: &str, number: &PhoneNumberId, route: Route) -> Result<String, UnsafeNumber> {
+    let is_safe = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
+    let id = number.as_str();
+    if id.is_empty() || !id.bytes().all(is_safe) {
+        return Err(UnsafeNumber(id.to_owned()));
+    }
+    Ok(format!("/{version}/{id}/{}", route.path()))
+}
+
 /// The request body as JSON.
 ///
 /// `to` keeps its plus sign: without it Meta puts the business number's country code in front.
 /// `opaque` is what [`sendplane_domain::opaque::OpaqueData::encode`] gives; Meta takes at most 512
 /// characters and returns it on status webhooks only, never in the answer.
-pub fn template_body(dispatch: &Dispatch, opaque: &str) -> Vec<u8> {
+pub fn template_body(route: Route, dispatch: &Dispatch, opaque: &str) -> Vec<u8> {
+    body(route, dispatch, opaque, dispatch.recipient.as_str(), &dispatch.parameters)
+}
+
+/// [`template_body`] without what is about a person: the last digits of the recipient, and the
+/// values of the parameters, which may be names or one-time codes.
+pub fn redacted_body(route: Route, dispatch: &Dispatch, opaque: &str) -> Vec<u8> {
+    let redacted = |parameter: &TemplateParameter| TemplateParameter {
+        name: parameter.name.clone(),
+        value: REDACTED.to_owned(),
+    };
+    let parameters: Vec<_> = dispatch.parameters.iter().map(redacted).collect();
+    body(route, dispatch, opaque, &dispatch.recipient.masked(), &parameters)
+}
+
+fn body(
+    route: Route,
+    dispatch: &Dispatch,
+    opaque: &str,
+    to: &str,
+    parameters: &[TemplateParameter],
+) -> Vec<u8> {
     let body = Body {
         messaging_product: "whatsapp",
         recipient_type: "individual",
-        to: dispatch.recipient.as_str(),
+        to,
         r#type: "template",
         template: Template {
             name: dispatch.template_name.as_str(),
             language: Language { code: &dispatch.template_language },
-            components: components(&dispatch.category, &dispatch.parameters),
+            components: components(&dispatch.category, parameters),
         },
+        product_policy: route.product_policy().map(ProductPolicy::as_str),
         biz_opaque_callback_data: opaque,
     };
     serde_json::to_vec(&body).expect("strings in structs always serialise")

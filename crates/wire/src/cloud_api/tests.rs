@@ -1,5 +1,5 @@
 use proptest::prelude::*;
-use sendplane_domain::id::{TemplateName, Wamid};
+use sendplane_domain::id::{PhoneNumberId, TemplateName, Wamid};
 use serde_json::{Value, json};
 
 use super::*;
@@ -7,7 +7,8 @@ use crate::record::samples::Sample;
 use crate::record::{Dispatch, TemplateParameter};
 
 fn body_of(dispatch: &Dispatch) -> Value {
-    serde_json::from_slice(&template_body(dispatch, "sp1.74.0.00.1.mac")).expect("JSON")
+    let body = template_body(Route::Messages, dispatch, "sp1.74.0.00.1.mac");
+    serde_json::from_slice(&body).expect("JSON")
 }
 
 fn parameter(name: Option<&str>, value: &str) -> TemplateParameter {
@@ -72,6 +73,47 @@ fn a_code_is_repeated_in_the_button() {
     assert_eq!(body["template"]["components"], expected);
 }
 
+#[test]
+fn the_marketing_route_adds_its_policy_and_nothing_else() {
+    let dispatch = dispatch("marketing", vec![parameter(None, "Ada")]);
+    for product_policy in ProductPolicy::ALL {
+        let route = Route::Marketing { product_policy };
+        let body = template_body(route, &dispatch, "sp1.74.0.00.1.mac");
+        let mut body: Value = serde_json::from_slice(&body).expect("JSON");
+        let policy = body.as_object_mut().expect("an object").remove("product_policy");
+        assert_eq!(policy, Some(json!(product_policy.as_str())));
+        assert_eq!(body, body_of(&dispatch));
+        assert_eq!(ProductPolicy::parse(product_policy.as_str()), Some(product_policy));
+    }
+    assert_eq!(body_of(&dispatch).get("product_policy"), None, "/messages refuses it");
+    assert_eq!(ProductPolicy::parse("strict"), None);
+}
+
+#[test]
+fn the_path_names_version_number_and_endpoint() {
+    let of = |number: &str, route| path("v25.0", &PhoneNumberId::new(number), route);
+    let marketing = Route::Marketing { product_policy: ProductPolicy::Strict };
+    assert_eq!(of("1065", Route::Messages), Ok("/v25.0/1065/messages".into()));
+    assert_eq!(of("1065", marketing), Ok("/v25.0/1065/marketing_messages".into()));
+    for number in ["", "1/../2", "1?x", "1#", "%31", "1 2", "é"] {
+        assert_eq!(of(number, marketing), Err(UnsafeNumber(number.into())));
+    }
+}
+
+#[test]
+fn a_redacted_body_differs_in_person_only() {
+    let dispatch = dispatch("authentication", vec![parameter(Some("code"), "314159")]);
+    let redacted = redacted_body(Route::Messages, &dispatch, "sp1.74.0.00.1.mac");
+    let redacted = String::from_utf8(redacted).expect("text");
+    for secret in ["15112345", "314159"] {
+        assert!(!redacted.contains(secret), "{redacted}");
+    }
+    let clear = template_body(Route::Messages, &dispatch, "sp1.74.0.00.1.mac");
+    let clear = String::from_utf8(clear).expect("text");
+    let masked = clear.replace("+4915112345678", "+49…78").replace("314159", "[redacted]");
+    assert_eq!(redacted, masked);
+}
+
 fn answer(http_status: u16, body: &Value) -> Answer {
     parse_answer(http_status, body.to_string().as_bytes())
 }
@@ -109,6 +151,7 @@ fn reads_errors() {
         message: "(#131056) too fast".into(),
         details: Some("wait".into()),
         is_transient: Some(false),
+        raw: None,
     };
     assert_eq!(answer(400, &full), Answer::Error(error));
 
@@ -119,6 +162,7 @@ fn reads_errors() {
         message: String::new(),
         details: details.map(str::to_owned),
         is_transient: None,
+        raw: None,
     };
     let cases = [
         (bare(json!(2), json!("a bare string")), Some("a bare string")),
@@ -129,6 +173,26 @@ fn reads_errors() {
     for (body, details) in cases {
         assert_eq!(answer(503, &body), Answer::Error(error(details)));
     }
+}
+
+/// What a person has to read is kept as it came; what the table explains is not.
+#[test]
+fn the_raw_answer_of_an_unknown_code_is_kept() {
+    let raw = |body: &[u8]| match parse_answer(400, body) {
+        Answer::Error(error) => error.raw,
+        other => panic!("{other:?}"),
+    };
+    let unknown = br#"{ "error":{"code":999999,"new_field":"\u00e9\u20ac"}}"#;
+    assert_eq!(raw(unknown), Some(String::from_utf8_lossy(unknown).into_owned()));
+    assert_eq!(raw(br#"{"error":{"code":131056}}"#), None);
+    assert_eq!(raw(br#"{"error":{"code":100,"error_subcode":33}}"#), None);
+    let long = format!(r#"{{"error":{{"code":7,"message":"x{}"}}}}"#, "€".repeat(2_000));
+    let kept = raw(long.as_bytes()).expect("kept");
+    assert!(kept.len() <= RAW_BYTES_MAX && kept.len() > RAW_BYTES_MAX - 3, "{}", kept.len());
+    assert!(long.starts_with(&kept), "cut between characters");
+    let answer = parse_answer(502, b"\xff\xfe<html>");
+    let raw = "\u{fffd}\u{fffd}<html>".to_owned();
+    assert_eq!(answer, Answer::Unparsed { reason: UnparsedReason::NotJson, raw });
 }
 
 #[test]
@@ -156,10 +220,11 @@ fn what_proves_nothing_says_why() {
         (200, json!([]), NotJson),
     ];
     for (http_status, body, reason) in cases {
-        assert_eq!(answer(http_status, &body), Answer::Unparsed { reason }, "{body}");
+        let expected = Answer::Unparsed { reason, raw: body.to_string() };
+        assert_eq!(answer(http_status, &body), expected, "{body}");
     }
     for body in ["", "<html>", "{\"messages\":[{\"id\":\"wamid.A\"", "\u{0}"] {
-        let expected = Answer::Unparsed { reason: NotJson };
+        let expected = Answer::Unparsed { reason: NotJson, raw: body.into() };
         assert_eq!(parse_answer(200, body.as_bytes()), expected);
     }
     let names = [NotJson, ErrorInSuccess, NoMessageId, NoErrorCode].map(UnparsedReason::as_str);
@@ -170,7 +235,8 @@ fn what_proves_nothing_says_why() {
 #[test]
 fn deep_nesting_is_not_json() {
     let body = "[".repeat(100_000);
-    let expected = Answer::Unparsed { reason: UnparsedReason::NotJson };
+    let raw = body[..RAW_BYTES_MAX].to_owned();
+    let expected = Answer::Unparsed { reason: UnparsedReason::NotJson, raw };
     assert_eq!(parse_answer(200, body.as_bytes()), expected);
 }
 

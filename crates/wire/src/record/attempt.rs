@@ -49,6 +49,12 @@ pub struct Attempt {
     /// The provider's answer as it came, cut to 4 KiB; only where its code is unknown or it could
     /// not be parsed.
     pub raw_body: Option<String>,
+    /// product_policy of a call to /marketing_messages, if the event is SUBMITTING; absent where
+    /// the call goes to /messages.
+    pub product_policy: Option<String>,
+    /// How long Meta tries to deliver it, if the event is SUBMITTING and that is less than its 30
+    /// days.
+    pub ttl_seconds: Option<i32>,
 }
 
 avro_record!(Attempt, "sendplane.attempts.v1/Attempt.avsc");

@@ -310,6 +310,8 @@ impl Sample for Attempt {
             decision_seq: 2,
             doubt_until: Some(T0),
             raw_body: some("{}"),
+            product_policy: some("STRICT"),
+            ttl_seconds: Some(600),
         };
         let sparse = Attempt {
             disposition: Disposition::None,
@@ -323,6 +325,8 @@ impl Sample for Attempt {
             latency_ms: None,
             doubt_until: None,
             raw_body: None,
+            product_policy: None,
+            ttl_seconds: None,
             ..full.clone()
         };
         [full, sparse]

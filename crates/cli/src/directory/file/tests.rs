@@ -122,3 +122,41 @@ fn an_unknown_or_missing_field_is_named_with_its_line() {
     let faults = templates(number, NOW).unwrap_err().concat();
     assert!(faults.contains("variables"), "{faults}");
 }
+
+#[test]
+fn the_marketing_route_has_a_policy_of_metas() {
+    let text = |more: &str| {
+        format!(
+            "tenants:\n  - tenant: acme\n    name: Acme\n    phone-numbers:\n      - {{phone-number-id: \"1\", \
+             waba-id: \"2\", display-number: x}}\n{more}"
+        )
+    };
+    let row = |more: &str| tenants(&text(more), NOW).map(|rows| rows[0].clone());
+    let strict = row("    marketing-route: true\n    product-policy: STRICT\n").expect("sound");
+    assert_eq!((strict.marketing_route, strict.product_policy), (true, Some("STRICT".into())));
+    let open = row("    marketing-route: true\n").expect("sound");
+    assert_eq!((open.marketing_route, open.product_policy), (true, None));
+    let refused = row("    marketing-route: true\n    product-policy: strict\n");
+    let expected =
+        "tenants[0].product-policy \"strict\" is no policy; use CLOUD_API_FALLBACK or STRICT";
+    assert_eq!(refused, Err(vec![expected.to_owned()]));
+    let idle = row("    product-policy: STRICT\n").unwrap_err();
+    assert!(idle[0].contains("add marketing-route: true"), "{idle:?}");
+}
+
+#[test]
+fn a_template_may_say_how_long_it_lives() {
+    let row = |ttl: &str| {
+        let text = format!(
+            "templates:\n  - {{tenant: a, name: code, language: en, category: authentication{ttl}}}\n"
+        );
+        templates(&text, NOW).map(|rows| rows[0].ttl_seconds)
+    };
+    assert_eq!(row(""), Ok(None));
+    assert_eq!(row(", ttl-seconds: 300"), Ok(Some(300)));
+    assert_eq!(row(", ttl-seconds: -1"), Ok(Some(-1)));
+    for wrong in ["0", "-2", "2592001"] {
+        let faults = row(&format!(", ttl-seconds: {wrong}")).unwrap_err();
+        assert!(faults[0].starts_with(&format!("templates[0].ttl-seconds \"{wrong}\" is no time")));
+    }
+}

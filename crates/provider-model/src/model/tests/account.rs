@@ -2,8 +2,8 @@
 
 use super::limits::{limited, sale};
 use super::*;
-use crate::config::{Limits, MarketingAccount, Portfolio, Reported, Tier, Token};
-use crate::report::Gate;
+use crate::config::{Limits, MarketingAccount, PairLimit, Portfolio, Reported, Tier, Token};
+use crate::report::{Gate, LimitKind};
 use crate::suspension::{Affects, Scope, Suspension, TokenState};
 
 const WABA: &str = "200000000000001";
@@ -223,6 +223,7 @@ fn account(onboarded: bool, cloud_api_disabled: bool) -> MarketingAccount {
         onboarded,
         cloud_api_disabled,
         template_sync_ms: 0,
+        unavailable_templates: Vec::new(),
         not_marketing_code: 134_100,
     }
 }
@@ -268,6 +269,56 @@ fn the_marketing_endpoint_follows_onboarding_and_policy() {
         body: body.as_bytes(),
     };
     assert_eq!(error_code(&model.handle_send(START, &call)), Some(134_100));
+}
+
+#[test]
+fn a_template_may_be_unavailable_to_the_marketing_endpoint_under_either_policy() {
+    let unavailable_templates = vec!["season_sale".to_owned()];
+    let mut model = onboarded(MarketingAccount { unavailable_templates, ..account(true, false) });
+    for policy in [None, Some("CLOUD_API_FALLBACK"), Some("STRICT")] {
+        let answer = marketing_call(&mut model, START, policy);
+        assert_eq!(error_code(&answer), Some(134_102), "{policy:?}");
+        assert_eq!(answer.http_status, 500, "as Meta documents it");
+    }
+    assert_eq!(error_code(&send(&mut model, START, &sale(TO))), None, "the other endpoint may");
+}
+
+/// Meta counts a number's and a pair's messages wherever they came in.
+#[test]
+fn both_endpoints_share_the_limits_of_number_and_pair() {
+    let limits = Limits { marketing_accounts: vec![account(true, false)], ..Limits::default() };
+    let model = || limited(limits.clone());
+    // All but one by one endpoint; the last one and one too many by the other.
+    for by_marketing_first in [true, false] {
+        let mut model = model();
+        let call = |model: &mut Model, marketing: bool, recipient: &str, at_ms: i64| {
+            let body = sale(recipient).to_string();
+            let endpoint = if marketing { Endpoint::MarketingMessages } else { Endpoint::Messages };
+            let bearer_token = Some("metasim-token");
+            let body = body.as_bytes();
+            let call = Call { endpoint, phone_number_id: NUMBER, bearer_token, body };
+            error_code(&model.handle_send(START + at_ms, &call))
+        };
+        for serial in 0..79 {
+            let recipient = format!("+9198{serial:08}");
+            assert_eq!(call(&mut model, by_marketing_first, &recipient, serial), None);
+        }
+        assert_eq!(call(&mut model, !by_marketing_first, TO, 100), None);
+        for marketing in [true, false] {
+            assert_eq!(call(&mut model, marketing, TO, 101), Some(130_429));
+        }
+        assert_eq!(model.violations().by_kind, [(LimitKind::Number, 2)].into_iter().collect());
+    }
+    let mut config = Config { limits: limits.clone(), ..config() };
+    config.pair_limit = PairLimit { burst: 2, refill_ms: 6_000 };
+    // The cap of marketing per user would come first.
+    config.limits.marketing.per_user = 0;
+    let mut model = Model::new(config).expect("valid");
+    assert_eq!(error_code(&marketing_call(&mut model, START, None)), None);
+    assert_eq!(error_code(&send(&mut model, START, &sale(TO))), None);
+    assert_eq!(error_code(&marketing_call(&mut model, START, None)), Some(131_056));
+    assert_eq!(error_code(&send(&mut model, START, &sale(TO))), Some(131_056));
+    assert_eq!(model.violations().by_kind, [(LimitKind::Pair, 2)].into_iter().collect());
 }
 
 #[test]

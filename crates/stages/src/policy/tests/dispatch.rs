@@ -42,6 +42,24 @@ fn named_parameters_carry_their_names() {
     assert_eq!(dispatch.parameters, [named("order", "17"), named("customer", "Ada")]);
 }
 
+/// Meta would deliver it until its time to live is over, whatever our deadline says.
+#[test]
+fn a_code_is_called_early_enough_for_its_time_to_live() {
+    let secs = std::time::Duration::from_secs;
+    let mut message = message();
+    message.admitted_at = NOW;
+    message.deadline = NOW + secs(900);
+    let valid_for = |category: &str, ttl_seconds: Option<i32>, message: &AdmittedMessage| {
+        let template = Template { category: category.into(), ttl_seconds, ..template() };
+        released(message.clone(), template).0.valid_until.since(NOW)
+    };
+    assert_eq!(valid_for("authentication", Some(120), &message), secs(780));
+    assert_eq!(valid_for("authentication", None, &message), secs(900), "nobody said how long");
+    assert_eq!(valid_for("utility", Some(120), &message), secs(900), "late is better than never");
+    message.deadline = NOW + secs(120);
+    assert_eq!(valid_for("authentication", Some(120), &message), secs(120), "or never sent");
+}
+
 #[test]
 fn dispatch_and_decision_say_the_same() {
     let mut template = template();

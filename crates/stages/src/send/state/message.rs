@@ -9,6 +9,7 @@ use sendplane_domain::provider_code::CodeClass;
 use sendplane_domain::time::Timestamp;
 use sendplane_domain::trace::TraceContext;
 use sendplane_stage_api::TableValue;
+use sendplane_wire::cloud_api::Route;
 use sendplane_wire::record::Dispatch;
 use serde::{Deserialize, Serialize};
 
@@ -74,6 +75,10 @@ pub(in crate::send) struct Work {
     pub lane: Lane,
     /// Failures by class: only those of a class move its schedule on.
     pub failures: BTreeMap<CodeClass, u32>,
+    /// The endpoint of the newest call; of the next one too, once [`Self::rerouted`].
+    pub route: Route,
+    /// Meta refused the message at one endpoint and it goes to the other: that happens once.
+    pub rerouted: bool,
 }
 
 /// How a message ended here. Append-only: stored.
@@ -132,7 +137,7 @@ impl Message {
 impl Work {
     /// A message that has not failed yet, or is given new retries.
     pub fn of(dispatch: Box<Dispatch>, lane: Lane) -> Self {
-        Self { dispatch, lane, failures: BTreeMap::new() }
+        Self { dispatch, lane, failures: BTreeMap::new(), route: Route::default(), rerouted: false }
     }
 
     /// The decision that released it.

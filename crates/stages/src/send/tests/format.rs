@@ -3,6 +3,7 @@
 use sendplane_domain::provider_code::CodeClass;
 use sendplane_stage_api::table::{decode_value, encode_value};
 use sendplane_stage_api::{Codec, RawRecord, TableKey, Undecoded};
+use sendplane_wire::cloud_api::{ProductPolicy, Route};
 use sendplane_wire::codec::{Decoder, Encoder, StaticSchemas};
 use sha2::{Digest, Sha256};
 
@@ -20,6 +21,8 @@ fn messages() -> Vec<Message> {
         dispatch: Box::new(dispatch(1, Lane::Bulk, START)),
         lane: Lane::Bulk,
         failures: BTreeMap::from([(CodeClass::RetryMessage, 2)]),
+        route: Route::Marketing { product_policy: ProductPolicy::Strict },
+        rerouted: true,
     };
     let states = [
         State::Waiting { work: work.clone(), not_before: START },
@@ -54,7 +57,7 @@ fn stored_messages_keep_their_bytes() {
     let digest = hex::encode(hasher.finalize());
     assert_eq!(
         &digest[..16],
-        "63aea576f6331616",
+        "a44464cc4170222f",
         "the stored format changed: raise Message::VERSION and read the old one in upgrade()"
     );
 }

@@ -116,7 +116,6 @@ fn a_refusal_that_policy_can_answer_goes_back_to_it() {
         (131047, "window_closed"),
         (131049, "recipient_marketing_cap"),
         (132015, "suspend_template"),
-        (131063, "route_marketing"),
     ] {
         let mut plane = Plane::new();
         plane.send(1, Lane::Bulk);

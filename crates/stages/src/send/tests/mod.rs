@@ -3,6 +3,7 @@
 
 mod budget;
 mod cancels;
+mod codes;
 mod crashes;
 mod evidence;
 mod fairness;
@@ -16,6 +17,7 @@ mod properties;
 mod queue;
 mod recheck;
 mod replay;
+mod routes;
 mod silence;
 
 use std::collections::BTreeMap;
@@ -28,6 +30,7 @@ use sendplane_domain::id::{
 };
 use sendplane_domain::lane::Lane;
 use sendplane_domain::opaque::HashKey;
+use sendplane_domain::provider_code;
 use sendplane_domain::time::Timestamp;
 use sendplane_domain::trace::TraceContext;
 use sendplane_stage_api::cycle::CycleTime;
@@ -49,6 +52,9 @@ const START: Timestamp = Timestamp::from_millis(1_790_000_000_000);
 const TENANT: &str = "acme";
 const NUMBER: &str = "acme-number";
 const HOUR: Duration = Duration::from_secs(3600);
+
+/// An answer nobody understands.
+const RAW: &str = "<html>né";
 
 fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -110,18 +116,25 @@ fn accepted_as(wamid: &str, status: Acceptance) -> CallOutcome {
 }
 
 fn error(code: i64) -> CallOutcome {
+    refusal(code, None, 400)
+}
+
+/// An answer with Meta's `code`; the raw text is there where the code is unknown, as the parser has
+/// it.
+fn refusal(code: i64, is_transient: Option<bool>, http_status: u16) -> CallOutcome {
     let answer = Answer::Error(ApiError {
         code,
         subcode: None,
         message: "told so".into(),
         details: None,
-        is_transient: None,
+        is_transient,
+        raw: provider_code::row(code).is_none().then(|| RAW.to_owned()),
     });
-    CallOutcome::Answered { http_status: 400, answer }
+    CallOutcome::Answered { http_status, answer }
 }
 
 fn unparsed(http_status: u16) -> CallOutcome {
-    let answer = Answer::Unparsed { reason: UnparsedReason::NotJson };
+    let answer = Answer::Unparsed { reason: UnparsedReason::NotJson, raw: RAW.into() };
     CallOutcome::Answered { http_status, answer }
 }
 
@@ -139,7 +152,13 @@ fn tenant(messages_per_second: i32) -> Tenant {
     tenant
 }
 
-/// The template of every message.
+/// The same message by a template of this category.
+fn of_category(category: &str, dispatch: Dispatch) -> Dispatch {
+    let template_name = TemplateName::new(format!("{category}_template"));
+    Dispatch { category: category.into(), template_name, ..dispatch }
+}
+
+/// The template of every message that is not [`of_category`].
 fn template(category: &str) -> Template {
     sample::template(TENANT, "order_update", category, 1)
 }
@@ -202,11 +221,17 @@ impl Plane {
         self.driver.now()
     }
 
-    /// With the template of every message, approved, if it has none.
+    /// With the templates of all messages, approved, where it has none.
     fn set_tenant(&mut self, row: Tenant) {
+        let of_category = |category: &str| {
+            sample::template(row.tenant.as_str(), &format!("{category}_template"), category, 1)
+        };
         let template = Template { tenant: row.tenant.clone(), ..template("utility") };
-        if self.directory.template(&TemplateKey::of(&template)).is_none() {
-            self.set_template(template);
+        let categories = ["utility", "marketing", "authentication"].map(of_category);
+        for template in categories.into_iter().chain([template]) {
+            if self.directory.template(&TemplateKey::of(&template)).is_none() {
+                self.set_template(template);
+            }
         }
         self.control(sample::set_tenant(row));
     }

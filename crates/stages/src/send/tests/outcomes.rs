@@ -143,6 +143,7 @@ fn a_subcode_decides_and_details_are_told() {
         message: "Unsupported post request".into(),
         details: Some("object does not exist".into()),
         is_transient: None,
+        raw: None,
     });
     plane.answer_last(CallOutcome::Answered { http_status: 400, answer });
     assert_eq!(plane.last().error_class.as_deref(), Some("suspend_number"));

@@ -69,12 +69,11 @@ impl Case {
     /// The plane just before the doubt's timer fires.
     fn plane(&self) -> Plane {
         let mut plane = Plane::with(self.settings.clone());
+        let name = format!("{}_template", self.category);
+        plane.set_template(sample::template(TENANT, &name, self.category, 1));
         let message = dispatch(DOUBTED, Lane::Transactional, START);
-        plane.feed(Dispatch {
-            category: self.category.into(),
-            valid_until: START + self.valid_for,
-            ..message
-        });
+        let valid_until = START + self.valid_for;
+        plane.feed(Dispatch { valid_until, ..of_category(self.category, message) });
         plane.answer_last(lost());
         plane.advance(self.witnesses_after);
         for n in [2, 3, 4, 5] {

@@ -86,18 +86,19 @@ fn an_authenticated_status_that_nobody_claims_is_forgotten_after_8_days() {
 
 #[test]
 fn an_acceptance_without_any_status_ends_as_unknown() {
-    for held in [false, true] {
+    // A held message is sent or dropped within about an hour, and only then is a status due.
+    for (held, due) in [(false, DAY_S), (true, DAY_S + 2 * 3_600)] {
         let event = if held { AttemptEvent::Held } else { AttemptEvent::Accepted };
         let answer = Attempt { wamid_hash: Some(hash("w1")), ..attempt(1, event, 4) };
         let mut driver = driver();
         feed_all(&mut driver, &[admitted(), dispatched(), Record::Attempt(Box::new(answer))]);
         driver.restart();
-        assert_eq!(driver.advance_to(at(DAY_S - 1)).outputs, []);
-        let rows = driver.advance_to(day(1)).outputs;
+        assert_eq!(driver.advance_to(at(due - 1)).outputs, []);
+        let rows = driver.advance_to(at(due)).outputs;
         assert_eq!(states(&rows), [State::OutcomeUnknown], "held: {held}");
         assert!(rows[0].is_final);
         assert_eq!(rows[0].reason.as_deref(), Some("no_status_in_time"));
-        assert_eq!(rows[0].ingested_at, day(1));
+        assert_eq!(rows[0].ingested_at, at(due));
         assert_eq!(driver.advance_to(day(2)).outputs, [], "once");
 
         driver.restart();
@@ -128,6 +129,29 @@ fn a_sent_message_has_a_later_deadline() {
     let rows = driver.advance_to(at(31 * DAY_S + 3_600)).outputs;
     assert_eq!(states(&rows), [State::Expired]);
     assert_eq!(rows[0].reason.as_deref(), Some("not_delivered_in_time"));
+}
+
+/// Meta drops a one-time code after minutes: nobody needs to wait a month to know.
+#[test]
+fn a_sent_message_waits_as_long_as_its_template_lives() {
+    for (ttl_seconds, due) in [
+        (Some(600), 3_600 + 600 + DAY_S),
+        (Some(40 * 86_400), 3_600 + 31 * DAY_S),
+        (None, 3_600 + 31 * DAY_S),
+    ] {
+        let mut driver = driver();
+        let intent = Attempt { ttl_seconds, ..attempt(1, AttemptEvent::Submitting, 3) };
+        let intent = Record::Attempt(Box::new(intent));
+        feed_all(&mut driver, &[admitted(), dispatched(), intent, accepted(1, "w1", 4)]);
+        driver.restart();
+        driver.advance_to(at(3_600));
+        feed(&mut driver, &reported(ReceiptStatus::Sent, 3_600));
+        assert_eq!(driver.advance_to(at(due - 1)).outputs, [], "{ttl_seconds:?}");
+        let rows = driver.advance_to(at(due)).outputs;
+        assert_eq!(states(&rows), [State::Expired], "{ttl_seconds:?}");
+        let late = feed(&mut driver, &reported(ReceiptStatus::Delivered, 3_700));
+        assert_eq!(states(&late), [State::Delivered], "a late word still counts");
+    }
 }
 
 /// Each attempt has its own time: the first one's silence says nothing about the second.
