@@ -1,13 +1,16 @@
 //! The two files. Types that YAML would guess, such as an id of digits only, must be quoted; every
 //! other fault is collected, so that one run names them all.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use sendplane_domain::id::{PhoneNumberId, TemplateName, TenantId};
 use sendplane_domain::time::Timestamp;
 use sendplane_wire::record::{ParameterFormat, Template, Tenant, TenantPhoneNumber};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+
+mod limits;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -27,6 +30,24 @@ struct TenantRow {
     /// The first number when absent.
     default_phone_number_id: Option<String>,
     phone_numbers: Vec<NumberRow>,
+    /// Share among tenants, from 1 to 100.
+    #[serde(default = "one")]
+    weight: i32,
+    /// Calls in a UTC day; bulk leaves a tenth of them to transactional messages.
+    messages_per_day: Option<i64>,
+    /// Millionths of the tenant's currency in a UTC day; the same tenth is left.
+    spend_per_day_micros: Option<i64>,
+    /// By category, in millionths.
+    #[serde(default)]
+    prices: BTreeMap<String, i64>,
+    /// Users in any 24 h; no limit when absent.
+    users_per_day: Option<i32>,
+    #[serde(default)]
+    marketing_route: bool,
+    product_policy: Option<String>,
+    /// Calls at most, by class of error.
+    #[serde(default)]
+    retries: BTreeMap<String, i32>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -37,6 +58,8 @@ struct NumberRow {
     display_number: String,
     #[serde(default = "default_rate")]
     messages_per_second: i32,
+    /// The deployment's margin when absent.
+    safety_percent: Option<i32>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -58,6 +81,8 @@ struct TemplateRow {
     status: String,
     #[serde(default)]
     variables: Variables,
+    /// What the template says at Meta, if it says anything.
+    ttl_seconds: Option<i32>,
 }
 
 /// A number of positional variables, or the names of named ones.
@@ -72,6 +97,10 @@ impl Default for Variables {
     fn default() -> Self {
         Self::Positional(0)
     }
+}
+
+fn one() -> i32 {
+    1
 }
 
 fn yes() -> bool {
@@ -133,7 +162,10 @@ pub fn tenants(text: &str, now: Timestamp) -> Result<Vec<Tenant>, Vec<String>> {
                 let fix = "is out of range; give what Meta grants, from 1 to 1000";
                 faults.add(&at, "messages-per-second", &given, fix);
             }
+            let fix = "is out of range; give the percent to stay below the ceiling, from 0 to 90";
+            faults.within(&at, "safety-percent", number.safety_percent, 0..=90, fix);
         }
+        limits::check(&mut faults, &at, row);
     }
     faults.none()?;
     Ok(file.tenants.into_iter().map(|row| tenant(row, now)).collect())
@@ -143,21 +175,21 @@ fn tenant(row: TenantRow, now: Timestamp) -> Tenant {
     let first = row.phone_numbers.first().map(|number| number.phone_number_id.clone());
     let default = row.default_phone_number_id.or(first).unwrap_or_default();
     let numbers = row.phone_numbers.into_iter().map(|number| TenantPhoneNumber {
-        safety_percent: None,
+        safety_percent: number.safety_percent,
         phone_number_id: PhoneNumberId::new(number.phone_number_id),
         waba_id: number.waba_id,
         display_number: number.display_number,
         messages_per_second: number.messages_per_second,
     });
     Tenant {
-        weight: 1,
-        messages_per_day: None,
-        spend_per_day_micros: None,
-        prices: Vec::new(),
-        users_per_day: None,
-        marketing_route: false,
-        product_policy: None,
-        retries: Vec::new(),
+        weight: row.weight,
+        messages_per_day: row.messages_per_day,
+        spend_per_day_micros: row.spend_per_day_micros,
+        prices: limits::prices(row.prices),
+        users_per_day: row.users_per_day,
+        marketing_route: row.marketing_route,
+        product_policy: row.product_policy,
+        retries: limits::retries(row.retries),
         tenant: TenantId::new(row.tenant),
         name: row.name,
         active: row.active,
@@ -167,6 +199,9 @@ fn tenant(row: TenantRow, now: Timestamp) -> Tenant {
         updated_at: now,
     }
 }
+
+/// Categories of a template.
+const CATEGORIES: [&str; 3] = ["authentication", "utility", "marketing"];
 
 /// The rows of a templates file, or every fault in it.
 pub fn templates(text: &str, now: Timestamp) -> Result<Vec<Template>, Vec<String>> {
@@ -187,13 +222,18 @@ pub fn templates(text: &str, now: Timestamp) -> Result<Vec<Template>, Vec<String
             let fix = "is no language code; write it as Meta does, such as en_US";
             faults.add(&at, "language", &row.language, fix);
         }
-        if !["authentication", "utility", "marketing"].contains(&row.category.as_str()) {
+        if !CATEGORIES.contains(&row.category.as_str()) {
             let fix = "is no category; use authentication, utility or marketing";
             faults.add(&at, "category", &row.category, fix);
         }
         if row.status.is_empty() || row.status.chars().any(|c| c.is_ascii_lowercase()) {
             let fix = "is no status; write Meta's, such as APPROVED";
             faults.add(&at, "status", &row.status, fix);
+        }
+        // Meta: from 30 s to 30 days, by category; -1 is 30 days.
+        if row.ttl_seconds != Some(-1) {
+            let fix = "is out of range; give what the template says, from 30 to 2592000, or -1";
+            faults.within(&at, "ttl-seconds", row.ttl_seconds, 30..=2_592_000, fix);
         }
         if row.version < 1 {
             faults.add(&at, "version", &row.version.to_string(), "is too low; count from 1");
@@ -215,7 +255,7 @@ fn template(row: TemplateRow, now: Timestamp) -> Template {
         Variables::Named(names) => (ParameterFormat::Named, names),
     };
     Template {
-        ttl_seconds: None,
+        ttl_seconds: row.ttl_seconds,
         tenant: TenantId::new(row.tenant),
         name: TemplateName::new(row.name),
         language: row.language,
@@ -245,6 +285,20 @@ impl Faults {
     fn id(&mut self, at: &str, field: &str, value: &str) {
         if value.is_empty() || value.len() > 200 || value.chars().any(char::is_control) {
             self.add(at, field, value, "is no id; give a short name such as acme");
+        }
+    }
+
+    /// A number that is absent or within `range`.
+    fn within<N: PartialOrd + ToString>(
+        &mut self,
+        at: &str,
+        field: &str,
+        value: Option<N>,
+        range: RangeInclusive<N>,
+        what: &str,
+    ) {
+        if let Some(value) = value.filter(|value| !range.contains(value)) {
+            self.add(at, field, &value.to_string(), what);
         }
     }
 

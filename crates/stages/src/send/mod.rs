@@ -20,9 +20,10 @@
 //! decided once, at the end of the cycle, over all that is ready.
 //!
 //! Reading order: [`call`] (the effect and its result), `state` (what is stored), `intake`,
-//! `inbox` (where messages wait), `grants` (who is next), `number`, `pair` and `budget` (limits),
+//! `inbox` (where messages wait), `grants` (who is next), `number`, `pair`,
+//! `budget` and `portfolio` (limits),
 //! `intent`,
-//! `settle` (results) with `health` (what they say about others), `evidence` (webhooks), `ending`
+//! `settle` (results) with `health` (what they say about others) and `template`, `evidence` (webhooks), `ending`
 //! (ends and timers), `replay` (dead letters that come back), `report` (outputs).
 //!
 //! **Architecture invariant:** a call is asked for in the cycle that commits its intent, its debit
@@ -43,11 +44,13 @@ mod intent;
 mod notice;
 mod number;
 mod pair;
+mod portfolio;
 mod replay;
 mod report;
 mod settle;
 mod state;
 mod suppression;
+mod template;
 
 use std::time::Duration;
 
@@ -230,9 +233,11 @@ impl Stage for SendStage {
             // What it is about happens at the end of the cycle.
             Input::Timer(Timer::Ask) => {}
             Input::Timer(Timer::Sweep) => pair::sweep(ctx),
+            Input::Timer(Timer::Users) => portfolio::sweep(ctx),
             Input::Effect(result) => settle::settle(self, ctx, result),
-            Input::Control(Change::Tenant(tenant, _)) => inbox::mark_all_ready(ctx, &tenant),
-            Input::Control(Change::Template(..) | Change::Gateway(..)) => {}
+            Input::Control(Change::Tenant(tenant, _)) => inbox::tenant_changed(ctx, &tenant),
+            Input::Control(Change::Template(key, _)) => template::changed(ctx, key),
+            Input::Control(Change::Gateway(..)) => {}
             // Whatever it says now: what it held is looked at again, and held again if need be.
             Input::Control(Change::Switch(id, _)) => inbox::release(ctx, &Resource::Switch(id)),
         }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use sendplane_domain::id::{MessageId, Wamid};
+use sendplane_domain::id::{MessageId, TenantId, Wamid};
 use sendplane_domain::provider_code::{self, CodeClass};
 use sendplane_domain::retry::{self, JITTER_MS_BOUND, Next};
 use sendplane_domain::time::Timestamp;
@@ -155,7 +155,7 @@ fn accept(
     held: bool,
     latency_ms: Option<i64>,
 ) {
-    health::note(ctx, &message, granted_at(&message), Sign::Works);
+    health::note(ctx, &message, granted_at(&message), Sign::Accepts);
     let wamid_hash = stage.settings.hash_key.hash("wamid", wamid.as_str());
     evidence::hear_of(ctx, &mut message, &wamid_hash);
     let event = if held { AttemptEvent::Held } else { AttemptEvent::Accepted };
@@ -168,7 +168,7 @@ fn accept(
 }
 
 fn fail(stage: &SendStage, ctx: &mut Ctx<'_, '_>, mut open: Open, failure: Failure) {
-    let next = next_step(&mut open, failure.class, ctx.now());
+    let next = next_step(ctx, &mut open, failure.class);
     let sign = health::sign_of(failure.class, failure.fault.code);
     health::note(ctx, &open.message, open.granted_at, sign);
     if let (Some(CodeClass::ThrottlePair), Next::RetryAt(at)) = (failure.class, next) {
@@ -221,7 +221,8 @@ fn fail(stage: &SendStage, ctx: &mut Ctx<'_, '_>, mut open: Open, failure: Failu
     }
 }
 
-fn next_step(open: &mut Open, class: Option<CodeClass>, now: Timestamp) -> Next {
+fn next_step(ctx: &Ctx<'_, '_>, open: &mut Open, class: Option<CodeClass>) -> Next {
+    let now = ctx.now();
     let valid_until = open.work.dispatch.valid_until;
     let Some(class) = class else {
         return if now < valid_until { Next::RetryAt(now) } else { Next::Expired };
@@ -229,5 +230,14 @@ fn next_step(open: &mut Open, class: Option<CodeClass>, now: Timestamp) -> Next 
     let failures = open.work.failures.entry(class).or_default();
     *failures = failures.saturating_add(1);
     let jitter_ms = open.message_id.jitter(open.message.attempt.into(), JITTER_MS_BOUND);
-    retry::next(class, *failures, now, valid_until, Duration::from_millis(jitter_ms))
+    let calls_max = calls_max(ctx, &open.message.tenant, class);
+    let jitter = Duration::from_millis(jitter_ms);
+    retry::next_within(class, calls_max, *failures, now, valid_until, jitter)
+}
+
+/// Where the tenant wants fewer calls than usual.
+fn calls_max(ctx: &Ctx<'_, '_>, tenant: &TenantId, class: CodeClass) -> Option<u32> {
+    let retries = &ctx.globals().tenant(tenant)?.retries;
+    let own = retries.iter().find(|own| own.error_class == class.as_str())?;
+    Some(u32::try_from(own.attempts_max).unwrap_or(0))
 }

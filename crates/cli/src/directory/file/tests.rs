@@ -1,3 +1,5 @@
+use sendplane_wire::record::{TenantPrice, TenantRetries};
+
 use super::*;
 
 const NOW: Timestamp = Timestamp::from_millis(7);
@@ -121,4 +123,80 @@ fn an_unknown_or_missing_field_is_named_with_its_line() {
         "templates:\n  - {tenant: a, name: x, language: en, category: utility, variables: -1}\n";
     let faults = templates(number, NOW).unwrap_err().concat();
     assert!(faults.contains("variables"), "{faults}");
+}
+
+#[test]
+fn a_tenant_may_say_what_it_may_use() {
+    let text = r#"
+tenants:
+  - tenant: acme
+    name: Acme
+    weight: 3
+    messages-per-day: 1000
+    spend-per-day-micros: 5000000
+    prices: {marketing: 110000, utility: 50000}
+    users-per-day: 2000
+    marketing-route: true
+    product-policy: STRICT
+    retries: {retry_message: 2}
+    phone-numbers:
+      - {phone-number-id: "1", waba-id: "1", display-number: x, safety-percent: 10}
+"#;
+    let row = tenants(text, NOW).unwrap().remove(0);
+    assert_eq!((row.weight, row.messages_per_day), (3, Some(1_000)));
+    assert_eq!((row.spend_per_day_micros, row.users_per_day), (Some(5_000_000), Some(2_000)));
+    let price = |category: &str, micros| TenantPrice { category: category.into(), micros };
+    assert_eq!(row.prices, [price("marketing", 110_000), price("utility", 50_000)]);
+    assert_eq!((row.marketing_route, row.product_policy.as_deref()), (true, Some("STRICT")));
+    let retries = TenantRetries { error_class: "retry_message".into(), attempts_max: 2 };
+    assert_eq!(row.retries, [retries]);
+    assert_eq!(row.phone_numbers[0].safety_percent, Some(10));
+    let text = "templates:\n  - {tenant: a, name: x, language: en, category: utility, \
+                ttl-seconds: 600}\n";
+    assert_eq!(templates(text, NOW).unwrap()[0].ttl_seconds, Some(600));
+}
+
+#[test]
+fn faults_of_what_a_tenant_may_use_are_named() {
+    let text = r#"
+tenants:
+  - tenant: acme
+    name: Acme
+    weight: 0
+    messages-per-day: -1
+    spend-per-day-micros: -2
+    prices: {promo: -3}
+    users-per-day: -4
+    product-policy: LOOSE
+    retries: {sometimes: 0}
+    phone-numbers:
+      - {phone-number-id: "1", waba-id: "1", display-number: x, safety-percent: 95}
+  - tenant: globex
+    name: Globex
+    spend-per-day-micros: 1
+    phone-numbers:
+      - {phone-number-id: "2", waba-id: "1", display-number: x}
+"#;
+    let faults = tenants(text, NOW).unwrap_err();
+    let starts = [
+        "tenants[0].phone-numbers[0].safety-percent \"95\" is out of range",
+        "tenants[0].weight \"0\" is out of range",
+        "tenants[0].messages-per-day \"-1\" is negative",
+        "tenants[0].spend-per-day-micros \"-2\" is negative",
+        "tenants[0].users-per-day \"-4\" is negative",
+        "tenants[0].prices.promo is no category",
+        "tenants[0].prices.promo \"-3\" is negative",
+        "tenants[0].product-policy \"LOOSE\" is none of Meta's",
+        "tenants[0].product-policy \"LOOSE\" has no effect",
+        "tenants[0].retries.sometimes is no class of errors",
+        "tenants[0].retries.sometimes \"0\" is out of range",
+        "tenants[1].prices is missing",
+    ];
+    assert_eq!(faults.len(), starts.len(), "{faults:#?}");
+    for (fault, start) in faults.iter().zip(starts) {
+        assert!(fault.starts_with(start), "{fault}");
+    }
+    let text = "templates:\n  - {tenant: a, name: x, language: en, category: utility, \
+                ttl-seconds: 5}\n";
+    assert!(templates(text, NOW).unwrap_err()[0].starts_with("templates[0].ttl-seconds \"5\""));
 }

@@ -3,6 +3,7 @@
 
 mod codec;
 mod identity;
+mod notices;
 mod properties;
 mod refusals;
 mod replay;

@@ -8,6 +8,8 @@
 //! | `numbers` | every number that ever had a message: bucket, throttle, breaker |
 //! | `ready` | every number that may have something due and has not been looked at to the end |
 //! | `pairs` | every pair of number and contact that was used lately |
+//! | `templates` | every template that is suspended |
+//! | `users` | every contact that counts against its portfolio's limit |
 //! | `tenants`, `provider`, `inbox`, `rounds` | breakers, what is waiting, whose turn it is |
 //!
 //! Every state of a message but none names the time it waits for, and the message's one timer stands
@@ -30,9 +32,9 @@ use sendplane_stage_api::{Table, TableValue, TimerKey};
 use serde::{Deserialize, Serialize};
 
 pub(super) use message::{End, Message, State, Work};
-pub(super) use number::{Number, Pair};
+pub(super) use number::{Noticed, Number, Pair};
 pub use resource::Resource;
-pub(super) use tenant::{Spent, TenantState};
+pub(super) use tenant::{Spent, TemplateState, TenantState, User};
 
 /// How long the row of a settled message stays, so that late webhooks find it: Meta repeats them
 /// for 7 days, and a day is added for our own lag.
@@ -64,6 +66,17 @@ pub(super) const PAIR_ENDS: Table<(u64, PairKey), Marker> = Table::new(0x0107, "
 pub(super) const TENANTS: Table<TenantId, TenantState> = Table::new(0x0108, "tenants");
 pub(super) const INBOX: Table<(), Inbox> = Table::new(0x0109, "inbox");
 pub(super) const PROVIDER: Table<(), Provider> = Table::new(0x010a, "provider");
+
+/// A template: tenant, name, language.
+pub(super) type TemplateRef = (TenantId, String, String);
+
+/// One row for each template that is suspended.
+pub(super) const TEMPLATES: Table<TemplateRef, TemplateState> = Table::new(0x0130, "templates");
+/// One row for each contact that counts against its portfolio's limit.
+pub(super) const USERS: Table<(TenantId, KeyedHash), User> = Table::new(0x0131, "users");
+/// By the minute in which a contact may stop counting.
+pub(super) const USER_ENDS: Table<(u64, (TenantId, KeyedHash)), Marker> =
+    Table::new(0x0132, "user_ends");
 
 /// The lane's place in the queue: transactional first.
 pub(super) const fn lane_rank(lane: Lane) -> u8 {
@@ -121,6 +134,8 @@ pub enum Timer {
     Ask,
     /// Rows of pairs that say nothing any more are deleted.
     Sweep,
+    /// Contacts stop counting against their portfolios' limits.
+    Users,
 }
 
 /// The one timer of a message: a change of state replaces it.
@@ -141,6 +156,11 @@ pub(super) fn resource_timer(resource: &Resource) -> TimerKey {
 /// The task's timer for [`Timer::Ask`].
 pub(super) fn ask_timer() -> TimerKey {
     TimerKey::new(4, &())
+}
+
+/// The task's timer for [`Timer::Users`].
+pub(super) fn users_timer() -> TimerKey {
+    TimerKey::new(0x30, &())
 }
 
 /// The task's timer for [`Timer::Sweep`].

@@ -12,6 +12,10 @@ pub enum Resource {
     Pair(TenantId, PhoneNumberId, KeyedHash),
     /// The end of an operator's pause, by the switch's id.
     Switch(String),
+    /// The end of a template's suspension: tenant, name, language.
+    SuspendedTemplate(TenantId, String, String),
+    /// Room for another user of the tenant's portfolio, by [`super::lane_rank`].
+    Portfolio(TenantId, u8),
 }
 
 impl TableKey for Resource {
@@ -27,6 +31,17 @@ impl TableKey for Resource {
                 out.push(1);
                 id.encode(out);
             }
+            Self::SuspendedTemplate(tenant, name, language) => {
+                out.push(2);
+                tenant.encode(out);
+                name.encode(out);
+                language.encode(out);
+            }
+            Self::Portfolio(tenant, rank) => {
+                out.push(3);
+                tenant.encode(out);
+                rank.encode(out);
+            }
         }
     }
 
@@ -38,6 +53,12 @@ impl TableKey for Resource {
                 KeyedHash::decode(bytes)?,
             )),
             1 => Some(Self::Switch(String::decode(bytes)?)),
+            2 => Some(Self::SuspendedTemplate(
+                TenantId::decode(bytes)?,
+                String::decode(bytes)?,
+                String::decode(bytes)?,
+            )),
+            3 => Some(Self::Portfolio(TenantId::decode(bytes)?, u8::decode(bytes)?)),
             _ => None,
         }
     }

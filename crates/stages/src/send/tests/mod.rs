@@ -9,9 +9,11 @@ mod format;
 mod limits;
 mod outcomes;
 mod pauses;
+mod portfolio;
 mod properties;
 mod queue;
 mod replay;
+mod suspensions;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
