@@ -102,18 +102,33 @@ impl Breaker {
             }
             Self::Open { .. } | Self::HalfOpen { .. } => return false,
         };
-        self.open(times, now);
+        self.open(times, now, &OPEN_STEPS);
         true
     }
 
     /// A call that was granted at `granted_at` was refused for a reason that concerns all calls, such
     /// as an access token: one is enough. True if that opened it.
     pub fn tripped(&mut self, granted_at: Timestamp, now: Timestamp) -> bool {
-        if let Self::Closed | Self::Failing { .. } = self {
-            self.open(1, now);
-            return true;
-        }
-        self.failed(granted_at, now)
+        self.tripped_for(granted_at, now, &OPEN_STEPS)
+    }
+
+    /// As [`Self::tripped`], and it stays open for `steps`: for what heals in hours rather than
+    /// seconds.
+    pub fn tripped_for(
+        &mut self,
+        granted_at: Timestamp,
+        now: Timestamp,
+        steps: &[Duration; 3],
+    ) -> bool {
+        let times = match *self {
+            Self::Closed | Self::Failing { .. } => 1,
+            Self::HalfOpen { times, probed_at } if granted_at >= probed_at => {
+                times.saturating_add(1)
+            }
+            Self::Open { .. } | Self::HalfOpen { .. } => return false,
+        };
+        self.open(times, now, steps);
+        true
     }
 
     /// When it opened; `None` while calls are made.
@@ -130,13 +145,13 @@ impl Breaker {
             *self = Self::Failing { failures };
             return false;
         }
-        self.open(1, now);
+        self.open(1, now, &OPEN_STEPS);
         true
     }
 
-    fn open(&mut self, times: u32, now: Timestamp) {
-        let step = (times as usize).clamp(1, OPEN_STEPS.len()) - 1;
-        *self = Self::Open { times, since: now, until: now + OPEN_STEPS[step] };
+    fn open(&mut self, times: u32, now: Timestamp, steps: &[Duration; 3]) {
+        let step = (times as usize).clamp(1, steps.len()) - 1;
+        *self = Self::Open { times, since: now, until: now + steps[step] };
     }
 }
 
@@ -201,6 +216,18 @@ mod tests {
         assert!(breaker.tripped(at(6), at(7)));
         assert_eq!(breaker.admission(at(7)), Admission::NotBefore(at(22)));
         assert_eq!(breaker.open_since(), Some(at(7)));
+    }
+
+    #[test]
+    fn its_steps_may_be_longer() {
+        let hours = [1, 2, 3].map(|hours| Duration::from_secs(hours * 3_600));
+        let mut breaker = Breaker::default();
+        assert!(breaker.tripped_for(at(0), at(1), &hours));
+        assert!(!breaker.tripped_for(at(0), at(2), &hours), "the calls beside it say nothing new");
+        assert_eq!(breaker.admission(at(2)), Admission::NotBefore(at(3_601)));
+        breaker.granted(at(3_601));
+        assert!(breaker.tripped_for(at(3_601), at(3_602), &hours));
+        assert_eq!(breaker.admission(at(3_602)), Admission::NotBefore(at(3_602 + 7_200)));
     }
 
     #[test]

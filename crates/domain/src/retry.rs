@@ -114,6 +114,26 @@ pub fn next(
     }
 }
 
+/// As [`next`], where the sender wants at most `calls_max` calls that end with this class: then the
+/// message is given up earlier than its class would. Never later: a bound beyond the class's own
+/// changes nothing, and one below 1 is 1, because the call has been made. Doubt, hand-overs and
+/// rejections are not retries and stay what they are.
+pub fn next_within(
+    class: CodeClass,
+    calls_max: Option<u32>,
+    failures: u32,
+    now: Timestamp,
+    deadline: Timestamp,
+    jitter: Duration,
+) -> Next {
+    match next(class, failures, now, deadline, jitter) {
+        Next::RetryAt(_) if calls_max.is_some_and(|most| failures >= most.max(1)) => {
+            Next::DeadLetter
+        }
+        next => next,
+    }
+}
+
 /// Steps shrink towards the deadline, so that a one-time code with 30 s to live is not given up
 /// with 30 s to live because the step is 45 s.
 fn provider_wide(failures: u32, now: Timestamp, deadline: Timestamp) -> Next {
@@ -211,6 +231,29 @@ mod tests {
         ] {
             check(class, &[], Some(expected));
         }
+    }
+
+    #[test]
+    fn a_sender_may_want_fewer_calls_and_never_more() {
+        let at = |class, calls_max, failures| {
+            next_within(class, calls_max, failures, NOW, after(86_400), Duration::ZERO)
+        };
+        let plain = |class, failures| at(class, None, failures);
+        for class in CodeClass::ALL {
+            for failures in 1..6 {
+                let usual = plain(class, failures);
+                assert_eq!(usual, next(class, failures, NOW, after(86_400), Duration::ZERO));
+                assert_eq!(at(class, Some(u32::MAX), failures), usual, "{class:?}");
+                let expected = match usual {
+                    Next::RetryAt(_) if failures >= 2 => Next::DeadLetter,
+                    usual => usual,
+                };
+                assert_eq!(at(class, Some(2), failures), expected, "{class:?} {failures}");
+            }
+            assert_eq!(at(class, Some(0), 1), at(class, Some(1), 1), "{class:?}");
+        }
+        assert_eq!(at(CodeClass::RetryMessage, Some(1), 1), Next::DeadLetter);
+        assert_eq!(at(CodeClass::RetryMessage, Some(9), 4), Next::DeadLetter);
     }
 
     #[test]

@@ -218,6 +218,14 @@ pub enum Fault {
         /// By how much, in milliseconds.
         offset_ms: i64,
     },
+    /// The group's coordinator forgets a member whose calls go on: the network parts it from the
+    /// brokers, not from the provider.
+    Forget {
+        /// Which.
+        process: usize,
+        /// When.
+        at: Micros,
+    },
     /// A process's connections take long: its calls start late, all of them alike.
     Far {
         /// Which.

@@ -104,7 +104,7 @@ impl<'p> World<'p> {
         }
         for (index, fault) in self.plan.faults.iter().enumerate() {
             let at = match fault {
-                Fault::Stop { at, .. } | Fault::Start { at, .. } => *at,
+                Fault::Stop { at, .. } | Fault::Start { at, .. } | Fault::Forget { at, .. } => *at,
                 Fault::Broker { from, .. }
                 | Fault::Clock { from, .. }
                 | Fault::Far { from, .. }
@@ -285,6 +285,14 @@ impl<'p> World<'p> {
                     self.once_more(fault, to);
                 } else {
                     core.clock_offset_ms = 0;
+                }
+            }
+            Fault::Forget { process, .. } => {
+                let core = self.processes[process].core();
+                if let Some((member, _)) = core.member {
+                    env.counts.one("members forgotten");
+                    let now = env.now;
+                    env.log.group(&core.group).leave(member, now);
                 }
             }
             Fault::Far { process, to, connect, .. } => {

@@ -8,6 +8,7 @@ mod change;
 mod fields;
 mod items;
 mod json;
+mod notice;
 mod status;
 
 use std::fmt;
@@ -16,6 +17,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 pub use items::{InboundMessage, Item, Malformed, Notice, Pricing, Status, StatusError};
+pub use notice::{News, digits};
 
 /// Why a whole body is of no use.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

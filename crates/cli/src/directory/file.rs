@@ -1,7 +1,8 @@
 //! The two files. Types that YAML would guess, such as an id of digits only, must be quoted; every
 //! other fault is collected, so that one run names them all.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use sendplane_domain::id::{PhoneNumberId, TemplateName, TenantId};
 use sendplane_domain::time::Timestamp;
@@ -9,6 +10,8 @@ use sendplane_wire::cloud_api::ProductPolicy;
 use sendplane_wire::record::{ParameterFormat, Template, Tenant, TenantPhoneNumber};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+
+mod limits;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -28,11 +31,24 @@ struct TenantRow {
     /// The first number when absent.
     default_phone_number_id: Option<String>,
     phone_numbers: Vec<NumberRow>,
-    /// Marketing templates go to Meta's `/marketing_messages`.
+    /// Share among tenants, from 1 to 100.
+    #[serde(default = "one")]
+    weight: i32,
+    /// Calls in a UTC day; bulk leaves a tenth of them to transactional messages.
+    messages_per_day: Option<i64>,
+    /// Millionths of the tenant's currency in a UTC day; the same tenth is left.
+    spend_per_day_micros: Option<i64>,
+    /// By category, in millionths.
+    #[serde(default)]
+    prices: BTreeMap<String, i64>,
+    /// Users in any 24 h; no limit when absent.
+    users_per_day: Option<i32>,
     #[serde(default)]
     marketing_route: bool,
-    /// `CLOUD_API_FALLBACK` (Meta's default) or `STRICT`.
     product_policy: Option<String>,
+    /// Calls at most, by class of error.
+    #[serde(default)]
+    retries: BTreeMap<String, i32>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -43,6 +59,8 @@ struct NumberRow {
     display_number: String,
     #[serde(default = "default_rate")]
     messages_per_second: i32,
+    /// The deployment's margin when absent.
+    safety_percent: Option<i32>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -64,7 +82,7 @@ struct TemplateRow {
     status: String,
     #[serde(default)]
     variables: Variables,
-    /// The template's message_send_ttl_seconds; -1 for Meta's 30 days.
+    /// What the template says at Meta, if it says anything.
     ttl_seconds: Option<i32>,
 }
 
@@ -82,8 +100,9 @@ impl Default for Variables {
     }
 }
 
-/// Meta: 30 days.
-const TTL_SECONDS_MAX: i32 = 2_592_000;
+fn one() -> i32 {
+    1
+}
 
 fn yes() -> bool {
     true
@@ -145,7 +164,10 @@ pub fn tenants(text: &str, now: Timestamp) -> Result<Vec<Tenant>, Vec<String>> {
                 let fix = "is out of range; give what Meta grants, from 1 to 1000";
                 faults.add(&at, "messages-per-second", &given, fix);
             }
+            let fix = "is out of range; give the percent to stay below the ceiling, from 0 to 90";
+            faults.within(&at, "safety-percent", number.safety_percent, 0..=90, fix);
         }
+        limits::check(&mut faults, &at, row);
     }
     faults.none()?;
     Ok(file.tenants.into_iter().map(|row| tenant(row, now)).collect())
@@ -155,21 +177,21 @@ fn tenant(row: TenantRow, now: Timestamp) -> Tenant {
     let first = row.phone_numbers.first().map(|number| number.phone_number_id.clone());
     let default = row.default_phone_number_id.or(first).unwrap_or_default();
     let numbers = row.phone_numbers.into_iter().map(|number| TenantPhoneNumber {
-        safety_percent: None,
+        safety_percent: number.safety_percent,
         phone_number_id: PhoneNumberId::new(number.phone_number_id),
         waba_id: number.waba_id,
         display_number: number.display_number,
         messages_per_second: number.messages_per_second,
     });
     Tenant {
-        weight: 1,
-        messages_per_day: None,
-        spend_per_day_micros: None,
-        prices: Vec::new(),
-        users_per_day: None,
+        weight: row.weight,
+        messages_per_day: row.messages_per_day,
+        spend_per_day_micros: row.spend_per_day_micros,
+        prices: limits::prices(row.prices),
+        users_per_day: row.users_per_day,
         marketing_route: row.marketing_route,
         product_policy: row.product_policy,
-        retries: Vec::new(),
+        retries: limits::retries(row.retries),
         tenant: TenantId::new(row.tenant),
         name: row.name,
         active: row.active,
@@ -179,6 +201,9 @@ fn tenant(row: TenantRow, now: Timestamp) -> Tenant {
         updated_at: now,
     }
 }
+
+/// Categories of a template.
+const CATEGORIES: [&str; 3] = ["authentication", "utility", "marketing"];
 
 /// The rows of a templates file, or every fault in it.
 pub fn templates(text: &str, now: Timestamp) -> Result<Vec<Template>, Vec<String>> {
@@ -199,7 +224,7 @@ pub fn templates(text: &str, now: Timestamp) -> Result<Vec<Template>, Vec<String
             let fix = "is no language code; write it as Meta does, such as en_US";
             faults.add(&at, "language", &row.language, fix);
         }
-        if !["authentication", "utility", "marketing"].contains(&row.category.as_str()) {
+        if !CATEGORIES.contains(&row.category.as_str()) {
             let fix = "is no category; use authentication, utility or marketing";
             faults.add(&at, "category", &row.category, fix);
         }
@@ -207,11 +232,10 @@ pub fn templates(text: &str, now: Timestamp) -> Result<Vec<Template>, Vec<String
             let fix = "is no status; write Meta's, such as APPROVED";
             faults.add(&at, "status", &row.status, fix);
         }
-        if row.ttl_seconds.is_some_and(|ttl| ttl != -1 && !(1..=TTL_SECONDS_MAX).contains(&ttl)) {
-            let given = row.ttl_seconds.unwrap_or_default().to_string();
-            let fix = "is no time to live; give seconds up to 2592000 as the template has them, or \
-                       -1 for Meta's 30 days";
-            faults.add(&at, "ttl-seconds", &given, fix);
+        // Meta: from 30 s to 30 days, by category; -1 is 30 days.
+        if row.ttl_seconds != Some(-1) {
+            let fix = "is out of range; give what the template says, from 30 to 2592000, or -1";
+            faults.within(&at, "ttl-seconds", row.ttl_seconds, 30..=2_592_000, fix);
         }
         if row.version < 1 {
             faults.add(&at, "version", &row.version.to_string(), "is too low; count from 1");
@@ -266,14 +290,17 @@ impl Faults {
         }
     }
 
-    fn product_policy(&mut self, at: &str, row: &TenantRow) {
-        let Some(policy) = &row.product_policy else { return };
-        if ProductPolicy::parse(policy).is_none() {
-            let fix = "is no policy; use CLOUD_API_FALLBACK or STRICT";
-            self.add(at, "product-policy", policy, fix);
-        } else if !row.marketing_route {
-            let fix = "has no effect without the route; add marketing-route: true";
-            self.add(at, "product-policy", policy, fix);
+    /// A number that is absent or within `range`.
+    fn within<N: PartialOrd + ToString>(
+        &mut self,
+        at: &str,
+        field: &str,
+        value: Option<N>,
+        range: RangeInclusive<N>,
+        what: &str,
+    ) {
+        if let Some(value) = value.filter(|value| !range.contains(value)) {
+            self.add(at, field, &value.to_string(), what);
         }
     }
 

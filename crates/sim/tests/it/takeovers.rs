@@ -1,11 +1,10 @@
 //! Goal: no second holds more calls of a number than its limit, whoever makes them (I8): also when
 //! the owner before has lost its partition and its calls still start, late.
 //!
-//! Method: a dense workload and two send processes, of which one needs long for a connection. Both
-//! fall into doubt again and again while the group rebalances, so that partitions are given up
-//! without waiting for calls.
+//! Method: a dense workload and two send processes, of which one needs long for a connection. In
+//! turn the group forgets one of them, whose calls go on, and the other one takes over at once.
 
-use sendplane_sim::fault::{EndFate, Fault};
+use sendplane_sim::fault::Fault;
 use sendplane_sim::mutation::Mutation;
 use sendplane_sim::run::{Plan, run};
 use sendplane_sim::shape::Shape;
@@ -29,10 +28,7 @@ fn plan(seed: u64) -> Plan {
         vec![Fault::Far { process: first, from: ms(500), to: seconds(3_600), connect }];
     for round in 0..6 {
         let after = seconds(3 + 4 * round);
-        for process in [first, first + 1] {
-            faults.push(Fault::EndTxn { process, after, fate: EndFate::LostExecuted });
-        }
-        faults.push(Fault::Storm { stage, from: after + ms(200), times: 3, gap: ms(600) });
+        faults.push(Fault::Forget { process: first + round as usize % 2, at: after });
     }
     Plan { shape, faults, mutation: None }
 }

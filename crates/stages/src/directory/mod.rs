@@ -90,6 +90,18 @@ impl Directory {
         tenant.phone_numbers.iter().find(|found| found.phone_number_id == *number)
     }
 
+    /// The numbers of a WhatsApp business account, with their tenants; those of one tenant follow
+    /// one another.
+    pub fn numbers_of_account<'d>(
+        &'d self,
+        waba_id: &'d str,
+    ) -> impl Iterator<Item = (&'d TenantId, &'d TenantPhoneNumber)> {
+        self.tenants.iter().flat_map(move |(tenant, row)| {
+            let numbers = row.phone_numbers.iter();
+            numbers.filter(move |number| number.waba_id == waba_id).map(move |one| (tenant, one))
+        })
+    }
+
     /// A template, whatever its status.
     pub fn template(&self, key: &TemplateKey) -> Option<&Template> {
         self.templates.get(key).map(Arc::as_ref)

@@ -8,6 +8,7 @@
 //!          dead letter      rerouted   dead letter
 //!
 //! webhook ─▶ seen? ─▶ parse ─▶ each status: whose number? ─▶ feedback (authenticated), receipt
+//!                            └▶ each notice: whom does it concern? ─▶ notices
 //! ```
 //!
 //! Reading order: [`request`] (the way of a request), [`rules`] (what is checked), [`idempotency`]
@@ -19,6 +20,7 @@
 mod cancel;
 mod codec;
 mod idempotency;
+mod notice;
 mod path;
 mod request;
 mod rules;

@@ -19,7 +19,7 @@ use sendplane_wire::webhook::{BodyFault, Item, Malformed, Status};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Ingest, IngestSettings, Output, Timer, path};
+use super::{Ingest, IngestSettings, Output, Timer, notice, path};
 use crate::directory::Directory;
 
 /// Meta repeats for 7 days; one more for what waited in the log.
@@ -196,10 +196,11 @@ fn take(
             tally.foreign.push(message.phone_number_id);
             ctx.count(ITEMS_TOTAL, "foreign");
         }
-        // A notice may be about a whole account: whose it is cannot be told from a number.
-        (Item::Notice(_), _) => {
+        // A notice that concerns nobody yet is no fault: the topic of webhooks keeps it.
+        (Item::Notice(item), _) => {
             tally.ours += 1;
-            ctx.count(ITEMS_TOTAL, "notice");
+            let is_anybodys = notice::take(&item, arrival.received_at, ctx);
+            ctx.count(ITEMS_TOTAL, if is_anybodys { "notice" } else { "notice_of_nobody" });
         }
         (Item::Malformed(malformed), _) => {
             ctx.count(ITEMS_TOTAL, malformed.reason);

@@ -23,7 +23,7 @@ use super::state::{
     MESSAGES, Marker, Message, NUMBERS, NumberKey, QUEUE, QueueKey, READY, ROUNDS, Resource, State,
     Timer, Work, ask_timer, lane_rank, number_timer,
 };
-use super::{Ctx, SendStage, budget, ending, inbox, intent, pair, recheck};
+use super::{Ctx, SendStage, budget, ending, inbox, intent, pair, portfolio, recheck, template};
 use crate::directory::Subject;
 
 /// Grants of a cycle. A commit of this size takes a few milliseconds; whoever comes meanwhile waits
@@ -251,10 +251,23 @@ fn step(
         inbox::park(ctx, entry, message, Resource::Switch(id), until);
         return Some(Step::Gone);
     }
+    if let Some((resource, until)) = template::suspended(ctx, &work) {
+        ctx.count("sendplane_parked_total", "template");
+        inbox::park(ctx, entry, message, resource, until);
+        return Some(Step::Gone);
+    }
     let pair_at = pair::earliest(ctx, number, &work.dispatch.contact_hash);
     if pair_at > now {
         park_for_pair(ctx, entry, message, &work, pair_at);
         return Some(Step::Gone);
+    }
+    if let Some((resource, until)) = portfolio::lacks_room(ctx, &work) {
+        ctx.count("sendplane_parked_total", "portfolio");
+        inbox::park(ctx, entry, message, resource, until);
+        return Some(Step::Gone);
+    }
+    if let Some(at) = standing.bulk_held_until(lane, now) {
+        return Some(Step::LaneDone(Some(at)));
     }
     if let Some(at) = budget::stands_until(ctx, &work) {
         return Some(Step::LaneDone(Some(at)));

@@ -3,7 +3,7 @@
 //! A queue is ordered by time, and a parked message goes back to its old place. So nothing that
 //! waits for something of its own holds up what stands behind it.
 
-use sendplane_domain::id::MessageId;
+use sendplane_domain::id::{MessageId, TenantId};
 use sendplane_domain::lane::Lane;
 use sendplane_domain::time::Timestamp;
 use sendplane_stage_api::{InputClass, TableKey};
@@ -12,7 +12,7 @@ use super::state::{
     INBOX, Inbox, MESSAGES, Marker, Message, NUMBERS, NumberKey, PARKED, QUEUE, QueueKey, READY,
     Resource, State, Timer, Work, lane_rank, message_timer, resource_timer,
 };
-use super::{Ctx, SendStage, cancel, ending, pair, recheck};
+use super::{Ctx, SendStage, cancel, ending, pair, portfolio, recheck, template};
 
 /// Parked messages that go back at once, at most; the rest follows in the next cycle.
 const RELEASED_MAX: usize = 500;
@@ -94,6 +94,10 @@ pub(super) fn release(ctx: &mut Ctx<'_, '_>, resource: &Resource) {
             let is_held = recheck::is_held(ctx.globals(), tenant, name, language);
             if is_held { 0 } else { usize::MAX }
         }
+        Resource::Portfolio(tenant, rank) => portfolio::released(ctx, tenant, *rank),
+        Resource::SuspendedTemplate(tenant, name, language) => {
+            template::released(ctx, &(tenant.clone(), name.clone(), language.clone()))
+        }
     };
     let entries = ctx.scan(&PARKED, resource, count.min(RELEASED_MAX));
     if entries.len() == RELEASED_MAX {
@@ -140,6 +144,14 @@ pub(super) fn mark_all_ready(ctx: &mut Ctx<'_, '_>, prefix: &impl TableKey) {
     for (number, _) in ctx.scan(&NUMBERS, prefix, usize::MAX) {
         mark_ready(ctx, &number);
     }
+}
+
+/// A tenant's limits may have changed: all that waits for them is looked at.
+pub(super) fn tenant_changed(ctx: &mut Ctx<'_, '_>, tenant: &TenantId) {
+    for resource in portfolio::resources(tenant) {
+        release(ctx, &resource);
+    }
+    mark_all_ready(ctx, tenant);
 }
 
 /// Leaves bulk in Kafka while the store holds as much of it as it may.

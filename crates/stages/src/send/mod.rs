@@ -23,11 +23,12 @@
 //! decided once, at the end of the cycle, over all that is ready.
 //!
 //! Reading order: [`call`] (the effect and its result), `state` (what is stored), `intake`,
-//! `inbox` (where messages wait), `grants` (who is next), `number`, `pair` and `budget` (limits),
-//! `recheck` (is it still so?) with `suppression` (consent), `intent` and `route` (which endpoint),
-//! `settle` (results) with `health` (what they say about others), `evidence` (webhooks), [`silence`]
-//! (when none came), `opt_out`, `cancel` (messages that are withdrawn), `ending` (ends and timers),
-//! `give_back` (back to policy and again), `replay` (dead letters that come back), `report` (outputs).
+//! `inbox` (where messages wait), `grants` (who is next), `number`, `pair`, `budget` and
+//! `portfolio` (limits), `recheck` (is it still so?) with `suppression` (consent), `intent` and
+//! `route` (which endpoint), `settle` (results) with `health` and `template` (what they say about
+//! others), `notice` (what Meta says of itself), `evidence` (webhooks), [`silence`] (when none came),
+//! `opt_out`, `cancel` (messages that are withdrawn), `ending` (ends and timers), `give_back` (back to
+//! policy and again), `replay` (dead letters that come back), `report` (outputs).
 //!
 //! **Architecture invariant:** a call is asked for in the cycle that commits its intent, its debit
 //! and its timer, and nowhere else (I3). A message is called again only after the attempt before
@@ -49,6 +50,7 @@ mod notice;
 mod number;
 mod opt_out;
 mod pair;
+mod portfolio;
 mod recheck;
 mod replay;
 mod report;
@@ -57,6 +59,7 @@ mod settle;
 pub mod silence;
 mod state;
 mod suppression;
+mod template;
 
 use std::time::Duration;
 
@@ -253,9 +256,13 @@ impl Stage for SendStage {
             Input::Timer(Timer::Withdrawn(tenant, message_id)) => {
                 cancel::forget(ctx, tenant, message_id);
             }
+            Input::Timer(Timer::Users) => portfolio::sweep(ctx),
             Input::Effect(result) => settle::settle(self, ctx, result),
-            Input::Control(Change::Tenant(tenant, _)) => inbox::mark_all_ready(ctx, &tenant),
-            Input::Control(Change::Template(key, _)) => recheck::template_changed(ctx, key),
+            Input::Control(Change::Tenant(tenant, _)) => inbox::tenant_changed(ctx, &tenant),
+            Input::Control(Change::Template(key, _)) => {
+                template::changed(ctx, key.clone());
+                recheck::template_changed(ctx, key);
+            }
             Input::Control(Change::Gateway(..)) => {}
             // Whatever it says now: what it held is looked at again, and held again if need be.
             Input::Control(Change::Switch(id, _)) => {

@@ -2,11 +2,14 @@
 
 use sendplane_domain::breaker::Admission;
 use sendplane_domain::id::TenantId;
+use sendplane_domain::lane::Lane;
 use sendplane_domain::rate::Limit;
 use sendplane_domain::time::Timestamp;
 
-use super::state::{NUMBERS, Number, NumberKey, PROVIDER, Provider, TENANTS, TenantState, Work};
-use super::{Ctx, SendStage, budget};
+use super::state::{
+    NUMBERS, Noticed, Number, NumberKey, PROVIDER, Provider, TENANTS, TenantState, Work,
+};
+use super::{Ctx, SendStage, budget, portfolio, template};
 
 /// [`sendplane_domain::rate::Gcra::earliest`] of a closed limit.
 const NEVER: Timestamp = Timestamp::from_millis(i64::MAX);
@@ -48,7 +51,8 @@ impl Standing {
     pub fn read(stage: &SendStage, ctx: &mut Ctx<'_, '_>, number: &NumberKey) -> Self {
         let before = ctx.get(&NUMBERS, number);
         let row = before.clone().unwrap_or_default();
-        Self { owner: owner(stage, ctx, number), row, before }
+        let owner = owner(stage, ctx, number, row.throughput);
+        Self { owner, row, before }
     }
 
     /// The pace after what refusals took away from it.
@@ -63,6 +67,14 @@ impl Standing {
         }
     }
 
+    /// Until when the number may send no bulk, if `lane` is that.
+    pub fn bulk_held_until(&self, lane: Lane, now: Timestamp) -> Option<Timestamp> {
+        match self.row.bulk.admission(now) {
+            Admission::NotBefore(at) if lane == Lane::Bulk => Some(at),
+            Admission::NotBefore(_) | Admission::Probe | Admission::Calls => None,
+        }
+    }
+
     /// Whether a call may be granted now.
     pub fn may_call(&self, common: &Common, tenant: &TenantState, now: Timestamp) -> May {
         let token = self.row.bucket.earliest(self.pace(common, now), now);
@@ -70,7 +82,9 @@ impl Standing {
             return May::Never;
         }
         let mut at = token.max(self.row.held_until);
-        for breaker in [self.row.breaker, common.provider.breaker, tenant.account] {
+        let breakers =
+            [self.row.breaker, common.provider.breaker, tenant.account, tenant.templates];
+        for breaker in breakers {
             if let Admission::NotBefore(time) = breaker.admission(now) {
                 at = at.max(time);
             }
@@ -93,9 +107,15 @@ impl Common {
         let pace = standing.pace(self, now);
         standing.row.bucket.debit(pace, now);
         standing.row.breaker.granted(now);
+        if work.lane == Lane::Bulk {
+            standing.row.bulk.granted(now);
+        }
         self.provider.breaker.granted(now);
         let mut state = tenant_state(ctx, tenant);
         state.account.granted(now);
+        state.templates.granted(now);
+        template::granted(ctx, work);
+        portfolio::debit(ctx, &mut state, work);
         budget::debit(ctx, &mut state, work);
         ctx.put(&TENANTS, tenant, &state);
     }
@@ -111,7 +131,12 @@ pub(super) fn tenant_state(ctx: &mut Ctx<'_, '_>, tenant: &TenantId) -> TenantSt
     ctx.get(&TENANTS, tenant).unwrap_or_default()
 }
 
-fn owner(stage: &SendStage, ctx: &Ctx<'_, '_>, (tenant, id): &NumberKey) -> Owner {
+fn owner(
+    stage: &SendStage,
+    ctx: &Ctx<'_, '_>,
+    (tenant, id): &NumberKey,
+    noticed: Option<Noticed>,
+) -> Owner {
     let directory = ctx.globals();
     let (Some(row), Some(number)) = (directory.tenant(tenant), directory.number(tenant, id)) else {
         return Owner::Unknown;
@@ -119,8 +144,9 @@ fn owner(stage: &SendStage, ctx: &Ctx<'_, '_>, (tenant, id): &NumberKey) -> Owne
     if !row.active {
         return Owner::Inactive;
     }
+    let ceiling = Noticed::newest(noticed, number.messages_per_second, row.updated_at);
     Owner::Active {
-        pace: stage.settings.pace(number.messages_per_second, number.safety_percent),
+        pace: stage.settings.pace(ceiling, number.safety_percent),
         credential: row.credential.clone(),
     }
 }

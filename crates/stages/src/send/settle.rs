@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use sendplane_domain::id::{MessageId, Wamid};
+use sendplane_domain::id::{MessageId, TenantId, Wamid};
 use sendplane_domain::provider_code::{self, CodeClass};
 use sendplane_domain::retry::{self, JITTER_MS_BOUND, Next};
 use sendplane_domain::time::Timestamp;
@@ -157,7 +157,7 @@ fn accept(
     held: bool,
     latency_ms: Option<i64>,
 ) {
-    health::note(ctx, &message, granted_at(&message), Sign::Works);
+    health::note(ctx, &message, granted_at(&message), Sign::Accepts);
     let wamid_hash = stage.settings.hash_key.hash("wamid", wamid.as_str());
     evidence::hear_of(ctx, &mut message, &wamid_hash);
     let event = if held { AttemptEvent::Held } else { AttemptEvent::Accepted };
@@ -241,5 +241,14 @@ fn next_step(ctx: &mut Ctx<'_, '_>, open: &mut Open, class: Option<CodeClass>) -
     let failures = open.work.failures.entry(class).or_default();
     *failures = failures.saturating_add(1);
     let jitter_ms = open.message_id.jitter(open.message.attempt.into(), JITTER_MS_BOUND);
-    retry::next(class, *failures, now, valid_until, Duration::from_millis(jitter_ms))
+    let calls_max = calls_max(ctx, &open.message.tenant, class);
+    let jitter = Duration::from_millis(jitter_ms);
+    retry::next_within(class, calls_max, *failures, now, valid_until, jitter)
+}
+
+/// Where the tenant wants fewer calls than usual.
+fn calls_max(ctx: &Ctx<'_, '_>, tenant: &TenantId, class: CodeClass) -> Option<u32> {
+    let retries = &ctx.globals().tenant(tenant)?.retries;
+    let own = retries.iter().find(|own| own.error_class == class.as_str())?;
+    Some(u32::try_from(own.attempts_max).unwrap_or(0))
 }

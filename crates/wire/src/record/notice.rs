@@ -49,7 +49,7 @@ pub enum NoticeKind {
     Throughput,
     /// Users per 24 h of the portfolio.
     UserLimit,
-    /// Quality of a number.
+    /// Quality of a number or a template.
     Quality,
     /// Status of a template.
     TemplateStatus,

@@ -1,3 +1,5 @@
+use sendplane_wire::record::{TenantPrice, TenantRetries};
+
 use super::*;
 
 const NOW: Timestamp = Timestamp::from_millis(7);
@@ -124,39 +126,77 @@ fn an_unknown_or_missing_field_is_named_with_its_line() {
 }
 
 #[test]
-fn the_marketing_route_has_a_policy_of_metas() {
-    let text = |more: &str| {
-        format!(
-            "tenants:\n  - tenant: acme\n    name: Acme\n    phone-numbers:\n      - {{phone-number-id: \"1\", \
-             waba-id: \"2\", display-number: x}}\n{more}"
-        )
-    };
-    let row = |more: &str| tenants(&text(more), NOW).map(|rows| rows[0].clone());
-    let strict = row("    marketing-route: true\n    product-policy: STRICT\n").expect("sound");
-    assert_eq!((strict.marketing_route, strict.product_policy), (true, Some("STRICT".into())));
-    let open = row("    marketing-route: true\n").expect("sound");
-    assert_eq!((open.marketing_route, open.product_policy), (true, None));
-    let refused = row("    marketing-route: true\n    product-policy: strict\n");
-    let expected =
-        "tenants[0].product-policy \"strict\" is no policy; use CLOUD_API_FALLBACK or STRICT";
-    assert_eq!(refused, Err(vec![expected.to_owned()]));
-    let idle = row("    product-policy: STRICT\n").unwrap_err();
-    assert!(idle[0].contains("add marketing-route: true"), "{idle:?}");
+fn a_tenant_may_say_what_it_may_use() {
+    let text = r#"
+tenants:
+  - tenant: acme
+    name: Acme
+    weight: 3
+    messages-per-day: 1000
+    spend-per-day-micros: 5000000
+    prices: {marketing: 110000, utility: 50000}
+    users-per-day: 2000
+    marketing-route: true
+    product-policy: STRICT
+    retries: {retry_message: 2}
+    phone-numbers:
+      - {phone-number-id: "1", waba-id: "1", display-number: x, safety-percent: 10}
+"#;
+    let row = tenants(text, NOW).unwrap().remove(0);
+    assert_eq!((row.weight, row.messages_per_day), (3, Some(1_000)));
+    assert_eq!((row.spend_per_day_micros, row.users_per_day), (Some(5_000_000), Some(2_000)));
+    let price = |category: &str, micros| TenantPrice { category: category.into(), micros };
+    assert_eq!(row.prices, [price("marketing", 110_000), price("utility", 50_000)]);
+    assert_eq!((row.marketing_route, row.product_policy.as_deref()), (true, Some("STRICT")));
+    let retries = TenantRetries { error_class: "retry_message".into(), attempts_max: 2 };
+    assert_eq!(row.retries, [retries]);
+    assert_eq!(row.phone_numbers[0].safety_percent, Some(10));
+    let text = "templates:\n  - {tenant: a, name: x, language: en, category: utility, \
+                ttl-seconds: 600}\n";
+    assert_eq!(templates(text, NOW).unwrap()[0].ttl_seconds, Some(600));
 }
 
 #[test]
-fn a_template_may_say_how_long_it_lives() {
-    let row = |ttl: &str| {
-        let text = format!(
-            "templates:\n  - {{tenant: a, name: code, language: en, category: authentication{ttl}}}\n"
-        );
-        templates(&text, NOW).map(|rows| rows[0].ttl_seconds)
-    };
-    assert_eq!(row(""), Ok(None));
-    assert_eq!(row(", ttl-seconds: 300"), Ok(Some(300)));
-    assert_eq!(row(", ttl-seconds: -1"), Ok(Some(-1)));
-    for wrong in ["0", "-2", "2592001"] {
-        let faults = row(&format!(", ttl-seconds: {wrong}")).unwrap_err();
-        assert!(faults[0].starts_with(&format!("templates[0].ttl-seconds \"{wrong}\" is no time")));
+fn faults_of_what_a_tenant_may_use_are_named() {
+    let text = r#"
+tenants:
+  - tenant: acme
+    name: Acme
+    weight: 0
+    messages-per-day: -1
+    spend-per-day-micros: -2
+    prices: {promo: -3}
+    users-per-day: -4
+    product-policy: LOOSE
+    retries: {sometimes: 0}
+    phone-numbers:
+      - {phone-number-id: "1", waba-id: "1", display-number: x, safety-percent: 95}
+  - tenant: globex
+    name: Globex
+    spend-per-day-micros: 1
+    phone-numbers:
+      - {phone-number-id: "2", waba-id: "1", display-number: x}
+"#;
+    let faults = tenants(text, NOW).unwrap_err();
+    let starts = [
+        "tenants[0].phone-numbers[0].safety-percent \"95\" is out of range",
+        "tenants[0].weight \"0\" is out of range",
+        "tenants[0].messages-per-day \"-1\" is negative",
+        "tenants[0].spend-per-day-micros \"-2\" is negative",
+        "tenants[0].users-per-day \"-4\" is negative",
+        "tenants[0].prices.promo is no category",
+        "tenants[0].prices.promo \"-3\" is negative",
+        "tenants[0].product-policy \"LOOSE\" is none of Meta's",
+        "tenants[0].product-policy \"LOOSE\" has no effect",
+        "tenants[0].retries.sometimes is no class of errors",
+        "tenants[0].retries.sometimes \"0\" is out of range",
+        "tenants[1].prices is missing",
+    ];
+    assert_eq!(faults.len(), starts.len(), "{faults:#?}");
+    for (fault, start) in faults.iter().zip(starts) {
+        assert!(fault.starts_with(start), "{fault}");
     }
+    let text = "templates:\n  - {tenant: a, name: x, language: en, category: utility, \
+                ttl-seconds: 5}\n";
+    assert!(templates(text, NOW).unwrap_err()[0].starts_with("templates[0].ttl-seconds \"5\""));
 }

@@ -4,6 +4,7 @@
 mod cancels;
 mod codec;
 mod identity;
+mod notices;
 mod path;
 mod properties;
 mod refusals;

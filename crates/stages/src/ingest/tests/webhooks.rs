@@ -47,7 +47,7 @@ fn body(values: Vec<Value>) -> Vec<u8> {
     json!({"object": "whatsapp_business_account", "entry": entry}).to_string().into_bytes()
 }
 
-fn webhook(body: impl Into<Vec<u8>>) -> Record {
+pub(super) fn webhook(body: impl Into<Vec<u8>>) -> Record {
     let body = WebhookBody {
         app: "main".into(),
         received_at: RECEIVED,
@@ -177,7 +177,7 @@ fn bodies_without_use_are_dead_letters() {
         (body(vec![foreign("x"), foreign("y"), inbound("z")]), "dead unknown_phone_number"),
         (body(vec![inbound("z")]), "dead unknown_phone_number"),
         (body(vec![foreign("x"), inbound("acme-number")]), ""),
-        (body(vec![foreign("x"), notice]), ""),
+        (body(vec![foreign("x"), notice]), "notice templatestatus"),
         (body(vec![foreign("x"), json!(1)]), "dead unknown_phone_number"),
         (body(vec![json!(1)]), "dead webhook_malformed_items"),
         (body(vec![]), ""),

@@ -124,6 +124,17 @@ impl Message {
         (self.tenant.clone(), self.phone_number_id.clone())
     }
 
+    /// What to send, as long as a call may follow.
+    pub fn work(&self) -> Option<&Work> {
+        match &self.state {
+            State::Waiting { work, .. }
+            | State::Submitting { work, .. }
+            | State::InDoubt { work, .. }
+            | State::Parked { work, .. } => Some(work),
+            State::Settled { .. } => None,
+        }
+    }
+
     /// Remembers a wamid; false if it was known.
     pub fn hear_of(&mut self, wamid_hash: &KeyedHash) -> bool {
         let is_new = !self.wamids.contains(wamid_hash);

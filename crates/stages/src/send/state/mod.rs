@@ -10,6 +10,8 @@
 //! | `pairs` | every pair of number and contact that was used lately |
 //! | `suppressions` | every contact whose consent has changed lately |
 //! | `withdrawn` | every message that was cancelled here before it was dispatched, or too late |
+//! | `templates` | every template that is suspended |
+//! | `users` | every contact that counts against its portfolio's limit |
 //! | `tenants`, `provider`, `inbox`, `rounds` | breakers, what is waiting, whose turn it is |
 //!
 //! Every state of a message but none names the time it waits for, and the message's one timer stands
@@ -32,9 +34,9 @@ use sendplane_stage_api::{Table, TableValue, TimerKey};
 use serde::{Deserialize, Serialize};
 
 pub(super) use message::{End, Message, State, Work};
-pub(super) use number::{Number, Pair};
+pub(super) use number::{Noticed, Number, Pair};
 pub use resource::Resource;
-pub(super) use tenant::{Spent, TenantState};
+pub(super) use tenant::{Spent, TemplateState, TenantState, User};
 
 /// How long the row of a settled message stays, so that late webhooks find it: Meta repeats them
 /// for 7 days, and a day is added for our own lag.
@@ -70,6 +72,17 @@ pub(super) const TENANTS: Table<TenantId, TenantState> = Table::new(0x0108, "ten
 pub(super) const INBOX: Table<(), Inbox> = Table::new(0x0109, "inbox");
 pub(super) const PROVIDER: Table<(), Provider> = Table::new(0x010a, "provider");
 pub(super) const SUPPRESSIONS: Table<ContactKey, Suppressed> = Table::new(0x0110, "suppressions");
+
+/// A template: tenant, name, language.
+pub(super) type TemplateRef = (TenantId, String, String);
+
+/// One row for each template that is suspended.
+pub(super) const TEMPLATES: Table<TemplateRef, TemplateState> = Table::new(0x0130, "templates");
+/// One row for each contact that counts against its portfolio's limit.
+pub(super) const USERS: Table<(TenantId, KeyedHash), User> = Table::new(0x0131, "users");
+/// By the minute in which a contact may stop counting.
+pub(super) const USER_ENDS: Table<(u64, (TenantId, KeyedHash)), Marker> =
+    Table::new(0x0132, "user_ends");
 
 /// The lane's place in the queue: transactional first.
 pub(super) const fn lane_rank(lane: Lane) -> u8 {
@@ -140,6 +153,8 @@ pub enum Timer {
     SuppressionEnds(TenantId, KeyedHash),
     /// A withdrawn message may be forgotten: no dispatch of it can come any more.
     Withdrawn(TenantId, MessageId),
+    /// Contacts stop counting against their portfolios' limits.
+    Users,
 }
 
 /// The one timer of a message: a change of state replaces it.
@@ -165,6 +180,11 @@ pub(super) fn ask_timer() -> TimerKey {
 /// The one timer of a contact's suppression.
 pub(super) fn suppression_timer(contact: &ContactKey) -> TimerKey {
     TimerKey::new(0x10, contact)
+}
+
+/// The task's timer for [`Timer::Users`].
+pub(super) fn users_timer() -> TimerKey {
+    TimerKey::new(0x30, &())
 }
 
 /// The task's timer for [`Timer::Sweep`].

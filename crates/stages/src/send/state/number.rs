@@ -22,6 +22,30 @@ pub(in crate::send) struct Number {
     /// No entry of a lane's queue stands before this time, by [`super::lane_rank`]: what was taken
     /// out leaves tombstones, which a search from the start would wade through.
     pub heads: [Timestamp; 2],
+    /// Open while the number may send no bulk: the provider restricts it for spam.
+    pub bulk: Breaker,
+    /// What a notice said last about its throughput.
+    pub throughput: Option<Noticed>,
+}
+
+/// A limit that a notice told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::send) struct Noticed {
+    /// The limit, as the record `Notice` has it.
+    pub limit: i32,
+    /// When the gateway received it. A tenant's record that was written later counts instead.
+    pub at: Timestamp,
+}
+
+impl Noticed {
+    /// The newer of what a notice said and what the tenant's record says, which was written at
+    /// `updated_at`.
+    pub fn newest<T: From<i32>>(noticed: Option<Self>, row: T, updated_at: Timestamp) -> T {
+        match noticed {
+            Some(noticed) if noticed.at > updated_at => noticed.limit.into(),
+            Some(_) | None => row,
+        }
+    }
 }
 
 #[derive(Deserialize)]

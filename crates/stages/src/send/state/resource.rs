@@ -14,6 +14,10 @@ pub enum Resource {
     Switch(String),
     /// A template that is not approved for the time being, by its name and language.
     Template(TenantId, TemplateName, String),
+    /// The end of a template's suspension: tenant, name, language.
+    SuspendedTemplate(TenantId, String, String),
+    /// Room for another user of the tenant's portfolio, by [`super::lane_rank`].
+    Portfolio(TenantId, u8),
 }
 
 impl TableKey for Resource {
@@ -35,6 +39,17 @@ impl TableKey for Resource {
                 name.encode(out);
                 language.encode(out);
             }
+            Self::SuspendedTemplate(tenant, name, language) => {
+                out.push(3);
+                tenant.encode(out);
+                name.encode(out);
+                language.encode(out);
+            }
+            Self::Portfolio(tenant, rank) => {
+                out.push(4);
+                tenant.encode(out);
+                rank.encode(out);
+            }
         }
     }
 
@@ -51,6 +66,12 @@ impl TableKey for Resource {
                 TemplateName::decode(bytes)?,
                 String::decode(bytes)?,
             )),
+            3 => Some(Self::SuspendedTemplate(
+                TenantId::decode(bytes)?,
+                String::decode(bytes)?,
+                String::decode(bytes)?,
+            )),
+            4 => Some(Self::Portfolio(TenantId::decode(bytes)?, u8::decode(bytes)?)),
             _ => None,
         }
     }

@@ -13,12 +13,14 @@ mod limits;
 mod opt_out;
 mod outcomes;
 mod pauses;
+mod portfolio;
 mod properties;
 mod queue;
 mod recheck;
 mod replay;
 mod routes;
 mod silence;
+mod suspensions;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

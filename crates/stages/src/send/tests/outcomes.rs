@@ -3,6 +3,8 @@
 use AttemptEvent::{Accepted, Expired, GaveUp, Held, InDoubt, NotSent, Refused, Submitting};
 use Disposition::{DeadLetter, None as Nothing, Reject, Retry};
 
+use sendplane_wire::record::TenantRetries;
+
 use super::*;
 
 #[test]
@@ -305,4 +307,22 @@ fn records_and_effects_carry_the_messages_own_trace() {
         let n = (1..=20).find(|n| message_id(*n) == record.message_id).unwrap();
         assert_eq!(*carried, trace(n), "{record:?}");
     }
+}
+
+#[test]
+fn a_tenant_may_want_fewer_calls() {
+    let mut plane = Plane::new();
+    let own = |class: &str, attempts_max| TenantRetries { error_class: class.into(), attempts_max };
+    let retries = vec![own("retry_message", 2), own("provider_wide", 1)];
+    plane.set_tenant(Tenant { retries, ..tenant(80) });
+    plane.send(1, Lane::Transactional);
+    plane.answer_last(unparsed(404));
+    plane.advance(secs(6));
+    plane.answer_last(unparsed(404));
+    plane.advance(secs(60));
+    assert_eq!(plane.calls.len(), 2);
+    assert_eq!(plane.dead.len(), 1, "given up, not lost");
+    plane.send(2, Lane::Transactional);
+    plane.answer_last(error(2));
+    assert_eq!(plane.dead.len(), 2);
 }

@@ -1,0 +1,129 @@
+//! Templates that the provider does not send for now: paused, disabled, rejected, throttled.
+//!
+//! A code of such a class or a notice suspends the template; its messages are parked, so that they
+//! hold up nobody. Single calls try it, at most every [`STEPS`] apart: Meta pauses for 3 h, then for
+//! 6 h, then for good, and neither bills nor counts what it refuses meanwhile. An accepted call, a
+//! notice or a new row of the directory releases it.
+//!
+//! | code or notice | effect |
+//! |---|---|
+//! | paused, disabled, not approved, throttled | the template is suspended |
+//! | event APPROVED, REINSTATED, UNARCHIVED, UNPAUSED | it is released |
+//! | event FLAGGED | nothing: a warning, it can still be sent |
+//! | any other event | it is suspended |
+
+use std::time::Duration;
+
+use sendplane_domain::breaker::Admission;
+use sendplane_domain::limits::INTENT_ANSWER_MAX;
+use sendplane_domain::time::Timestamp;
+use sendplane_wire::record::{Dispatch, Notice};
+
+use super::state::{
+    PARKED, Resource, TEMPLATES, TemplateRef, TemplateState, Timer, Work, resource_timer,
+};
+use super::{Ctx, inbox};
+use crate::directory::TemplateKey;
+
+/// How long a template is left alone, the first time, the second time and so on.
+const STEPS: [Duration; 3] =
+    [Duration::from_secs(600), Duration::from_secs(1_800), Duration::from_secs(3_600)];
+
+/// Events after which a template can be sent again.
+const RELEASING: [&str; 4] = ["APPROVED", "REINSTATED", "UNARCHIVED", "UNPAUSED"];
+
+/// An event that changes nothing.
+const WARNING: &str = "FLAGGED";
+
+/// What to park a message under, and until when; `None` if its template may be called.
+pub(super) fn suspended(ctx: &mut Ctx<'_, '_>, work: &Work) -> Option<(Resource, Timestamp)> {
+    let key = key_of(&work.dispatch);
+    let state = ctx.get(&TEMPLATES, &key)?;
+    match state.breaker.admission(ctx.now()) {
+        Admission::Calls | Admission::Probe => None,
+        Admission::NotBefore(at) => Some((resource(&key), at)),
+    }
+}
+
+/// A call is granted.
+pub(super) fn granted(ctx: &mut Ctx<'_, '_>, work: &Work) {
+    let key = key_of(&work.dispatch);
+    if let Some(mut state) = ctx.get(&TEMPLATES, &key) {
+        state.breaker.granted(ctx.now());
+        ctx.put(&TEMPLATES, &key, &state);
+    }
+}
+
+/// A call that was granted at `granted_at` was refused for its template.
+pub(super) fn refused(ctx: &mut Ctx<'_, '_>, dispatch: &Dispatch, granted_at: Timestamp) {
+    suspend(ctx, key_of(dispatch), granted_at);
+}
+
+/// A call was accepted: the template works.
+pub(super) fn accepted(ctx: &mut Ctx<'_, '_>, dispatch: &Dispatch) {
+    release(ctx, key_of(dispatch));
+}
+
+/// The directory has a new row, or none any more: its messages are looked at again.
+pub(super) fn changed(ctx: &mut Ctx<'_, '_>, key: TemplateKey) {
+    release(ctx, (key.tenant, key.name.as_str().to_owned(), key.language));
+}
+
+/// A notice about a template's status.
+pub(super) fn hear(ctx: &mut Ctx<'_, '_>, notice: &Notice) {
+    let (Some(name), Some(language), Some(event)) =
+        (&notice.template_name, &notice.template_language, notice.status.as_deref())
+    else {
+        return ctx.count("sendplane_notices_total", "template_unnamed");
+    };
+    let key = (notice.tenant.clone(), name.as_str().to_owned(), language.clone());
+    if RELEASING.contains(&event) {
+        release(ctx, key);
+    } else if event != WARNING {
+        suspend(ctx, key, ctx.now());
+    }
+}
+
+/// The timer of a suspended template fired: how many parked messages go back to the queue. One
+/// while it is suspended, to try it with.
+pub(super) fn released(ctx: &mut Ctx<'_, '_>, key: &TemplateRef) -> usize {
+    let now = ctx.now();
+    let admission = match ctx.get(&TEMPLATES, key) {
+        Some(state) => state.breaker.admission(now),
+        None => Admission::Calls,
+    };
+    let resource = resource(key);
+    let (count, again) = match admission {
+        Admission::Calls => return usize::MAX,
+        Admission::Probe => (1, now + INTENT_ANSWER_MAX),
+        Admission::NotBefore(at) => (0, at),
+    };
+    if ctx.scan(&PARKED, &resource, count + 1).len() > count {
+        ctx.schedule(resource_timer(&resource), again, &Timer::Resource(resource.clone()));
+    }
+    count
+}
+
+fn suspend(ctx: &mut Ctx<'_, '_>, key: TemplateRef, granted_at: Timestamp) {
+    let mut state = ctx.get(&TEMPLATES, &key).unwrap_or_default();
+    if state.breaker.tripped_for(granted_at, ctx.now(), &STEPS) {
+        ctx.count("sendplane_suspensions_total", "template");
+        ctx.put(&TEMPLATES, &key, &state);
+    }
+}
+
+fn release(ctx: &mut Ctx<'_, '_>, key: TemplateRef) {
+    let Some(TemplateState { .. }) = ctx.get(&TEMPLATES, &key) else { return };
+    ctx.delete(&TEMPLATES, &key);
+    ctx.count("sendplane_releases_total", "template");
+    inbox::release(ctx, &resource(&key));
+}
+
+fn key_of(dispatch: &Dispatch) -> TemplateRef {
+    let name = dispatch.template_name.as_str().to_owned();
+    (dispatch.tenant.clone(), name, dispatch.template_language.clone())
+}
+
+fn resource((tenant, name, language): &TemplateRef) -> Resource {
+    Resource::SuspendedTemplate(tenant.clone(), name.clone(), language.clone())
+}
