@@ -18,6 +18,10 @@ pub enum Concern {
     Fetch,
     /// How webhooks travel.
     Webhooks,
+    /// What changes after a message was released: consent and templates.
+    Changes,
+    /// Which dispatches stand in the log twice.
+    Repeats,
 }
 
 /// A stream of random numbers (Steele, Lea, Flood 2014).

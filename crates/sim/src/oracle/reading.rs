@@ -7,7 +7,7 @@ use sendplane_stage_api::commit::{COMMIT_KEY, CommitRecord};
 use sendplane_wire::codec::AvroRecord;
 use sendplane_wire::record::{
     AdmittedMessage, Attempt, ConsentChange, DecidingStage, Decision, Dispatch, Outcome,
-    ReroutedRecord, SendRequest, WebhookBody,
+    ReroutedRecord, SendRequest, Suppression, WebhookBody,
 };
 use sendplane_wire::topic;
 
@@ -73,6 +73,8 @@ pub struct Facts {
     pub outcomes: BTreeMap<MessageId, Vec<At<Outcome>>>,
     /// Changes of consent that can be read.
     pub consents: Vec<At<ConsentChange>>,
+    /// What policy told send of consent.
+    pub suppressions: Vec<At<Suppression>>,
     /// Bodies of webhooks that can be read.
     pub webhooks: Vec<At<WebhookBody>>,
     /// Dead letters of every stage.
@@ -99,10 +101,28 @@ impl Facts {
             attempts: by_message(read(env, &[topic::ATTEMPTS]), |r: &Attempt| r.message_id),
             outcomes: by_message(read(env, &[topic::OUTCOMES]), |r: &Outcome| r.message_id),
             consents: read(env, &[topic::CONSENT]),
+            suppressions: read(env, &[topic::SUPPRESSIONS]),
             webhooks: read(env, &[topic::WEBHOOKS]),
             dead: dead_letters(env),
             commits: commits(env),
         }
+    }
+
+    /// The end of `stage`'s transaction `txn` on a partition.
+    pub fn commit_of(
+        &self,
+        stage: &'static str,
+        partition: i32,
+        txn: Option<TxnNo>,
+    ) -> Option<&Commit> {
+        let commits = self.commits.get(&(stage, partition))?;
+        commits.iter().find(|commit| Some(commit.txn) == txn)
+    }
+
+    /// The dispatch of decision `decision_seq` about a message.
+    pub fn dispatch_of(&self, message: &MessageId, decision_seq: i32) -> Option<&At<Dispatch>> {
+        let found = self.dispatched.get(message)?;
+        found.iter().find(|at| at.record.decision_seq == decision_seq)
     }
 
     /// The transaction in which `stage` took the record at (`topic`, `partition`, `offset`).

@@ -53,8 +53,10 @@ pub fn upstream(shape: &Shape) -> Vec<Upstream> {
     let mut rng = Rng::new(shape.seed, Concern::Workload);
     let mut records = account::globals(shape, &mut rng);
     let mut asked: Vec<SendRequest> = Vec::new();
+    let mut moments: Vec<Micros> = Vec::new();
     for number in 0..shape.requests {
         let at = rng.between(seconds(1), shape.traffic);
+        moments.push(at);
         let record = request::draw(&mut rng, shape, at, number, &mut asked);
         if rng.chance(80) {
             let close = at + rng.between(-2_000_000, 500_000);
@@ -63,6 +65,15 @@ pub fn upstream(shape: &Shape) -> Vec<Upstream> {
         records.push(record);
         if rng.chance(30) {
             records.push(poison(&mut rng, shape, at));
+        }
+    }
+    let mut rng = Rng::new(shape.seed, Concern::Changes);
+    records.extend(account::changes(shape, &mut rng));
+    for (at, request) in moments.into_iter().zip(&asked) {
+        // Late enough to find the message waiting at send, if it waits at all.
+        if rng.chance(100) {
+            let after = at + rng.between(ms(100), seconds(6));
+            records.push(consent(&mut rng, shape, after, std::slice::from_ref(request)));
         }
     }
     records.sort_by_key(|record| record.at);
