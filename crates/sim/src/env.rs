@@ -72,6 +72,8 @@ pub enum Event {
     Sweep,
     /// Stores are compared with their changelogs.
     Snapshot,
+    /// Some dispatch stands in the log once more.
+    Repeat,
     /// One more of a storm's members joins, or leaves.
     Disturb {
         /// Index of the stage.
@@ -154,6 +156,8 @@ pub struct Env {
     pub latency: Rng,
     /// What readers have fetched.
     pub fetch: Rng,
+    /// Which dispatches are repeated.
+    pub repeats: Rng,
     /// Faults that wait for an occasion, by process.
     armed: BTreeMap<usize, Vec<Fault>>,
     /// Points passed, for the counts.
@@ -196,6 +200,7 @@ impl Env {
             log: Log::new(shape.partitions),
             latency: Rng::new(shape.seed, Concern::Latency),
             fetch: Rng::new(shape.seed, Concern::Fetch),
+            repeats: Rng::new(shape.seed, Concern::Repeats),
             armed,
             counts: Counts::default(),
             trace,

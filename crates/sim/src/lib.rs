@@ -33,6 +33,7 @@ pub mod mutation;
 pub mod oracle;
 pub mod process;
 pub mod provider;
+pub mod repeat;
 pub mod rng;
 pub mod run;
 pub mod shape;

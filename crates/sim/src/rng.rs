@@ -20,6 +20,10 @@ pub enum Concern {
     Webhooks,
     /// What callers withdraw.
     Cancels,
+    /// What changes after a message was released: consent and templates.
+    Changes,
+    /// Which dispatches stand in the log twice.
+    Repeats,
 }
 
 /// A stream of random numbers (Steele, Lea, Flood 2014).

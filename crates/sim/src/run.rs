@@ -10,6 +10,7 @@ use crate::oracle::{self, Violation};
 use crate::process::core::Rebalance;
 use crate::process::{Process, hosted};
 use crate::provider::{self, Provider, gateway, trouble};
+use crate::repeat;
 use crate::shape::{PER_STAGE, STAGES, Shape};
 use crate::time::{Micros, ms, seconds};
 use crate::trace::{Note, Trace};
@@ -119,6 +120,7 @@ impl<'p> World<'p> {
         }
         env.at(ms(300), Event::Sweep);
         env.at(seconds(45), Event::Snapshot);
+        env.at(repeat::EVERY, Event::Repeat);
         let horizon = env.shape.horizon();
         while let Some(event) = self.env.next(horizon) {
             self.happen(event);
@@ -210,6 +212,7 @@ impl<'p> World<'p> {
                 }
                 env.after(seconds(240), Event::Snapshot);
             }
+            Event::Repeat => repeat::one(env),
             Event::Disturb { stage, leaving, left, gap } => self.disturb(stage, leaving, left, gap),
         }
     }

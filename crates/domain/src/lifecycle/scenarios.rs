@@ -79,6 +79,49 @@ fn a_newer_decision_supersedes_an_attempt_that_reached_nobody() {
     assert_eq!(later.summary().unwrap().next_at(), Some(LATER));
 }
 
+/// Given back before its first call, then after a retry; each later decision takes over, and what
+/// was said of an earlier one does not come back.
+#[test]
+fn a_message_given_back_follows_its_later_decisions() {
+    let given_back = |number, seq| {
+        attempted(number, seq, AttemptEvent::NotSent { disposition: Disposition::Replan })
+    };
+    let first = given_back(0, 1);
+    let waiting = check(std::slice::from_ref(&first), MessageState::Dispatched);
+    assert_eq!(waiting.summary().unwrap().waits, Waits::On(Holder::Policy));
+    check(&[first.clone(), decided(2, Verdict::Suppress)], MessageState::Suppressed);
+
+    let again = [first, decided(2, Verdict::Dispatch)];
+    let waiting = check(&again, MessageState::Dispatched);
+    assert_eq!(waiting.summary().unwrap().waits, Waits::On(Holder::Send));
+    // No call was made in between: both reports stand under one number.
+    check(&[&again[..], &[attempted(0, 2, AttemptEvent::Expired)]].concat(), MessageState::Expired);
+    let twice = [&again[..], &[given_back(0, 2)]].concat();
+    check(&[&twice[..], &[decided(3, Verdict::Block)]].concat(), MessageState::Blocked);
+
+    let called = [&again[..], &[attempted(1, 2, refused(RETRY)), given_back(2, 2)]].concat();
+    let waiting = check(&called, MessageState::Dispatched);
+    assert_eq!(waiting.summary().unwrap().waits, Waits::On(Holder::Policy));
+    let released = [&called[..], &[decided(3, Verdict::Dispatch)]].concat();
+    let calling = attempted(3, 3, AttemptEvent::Submitting);
+    check(&[&released[..], std::slice::from_ref(&calling)].concat(), MessageState::Submitting);
+    let delivered = status(Some(3), "w3", Status::Delivered);
+    check(&[&released[..], &[calling, delivered]].concat(), MessageState::Delivered);
+}
+
+/// The refusal was wrong, and policy has decided again: send says the acceptance once more under
+/// the new decision, and nobody waits for a call that never comes.
+#[test]
+fn a_decision_about_a_message_that_was_accepted_after_all_waits_for_nothing() {
+    let refusal = attempted(1, 1, refused(Disposition::Replan));
+    let released = decided(2, Verdict::Dispatch);
+    let wamid = status(Some(1), "w1", failed(131_026));
+    let open = [refusal, released, wamid];
+    check(&open, MessageState::Dispatched);
+    let found = attempted(1, 2, accepted("w1"));
+    check(&[&open[..], &[found]].concat(), MessageState::Failed);
+}
+
 #[test]
 fn no_decision_talks_away_what_may_have_reached_the_provider() {
     let suppress = decided(2, Verdict::Suppress);

@@ -38,7 +38,7 @@ pub fn check(env: &mut Env, facts: &Facts, verdict: &mut Verdict) {
     let (mut intents, mut retries, mut doubts) = (0, 0, 0);
     for (message, attempts) in &facts.attempts {
         let events: Vec<&Attempt> = attempts.iter().map(|at| &at.record).collect();
-        causes(*message, &events, verdict);
+        causes(facts, *message, &events, verdict);
         proofs(*message, &events, &accepted, verdict);
         let count = |wanted| events.iter().filter(|one| one.event == wanted).count() as u64;
         intents += count(AttemptEvent::Submitting);
@@ -55,6 +55,23 @@ pub fn check(env: &mut Env, facts: &Facts, verdict: &mut Verdict) {
     env.counts.add("deadlines passed", ended(AttemptEvent::Expired));
     let rejected = all().filter(|at| at.record.disposition == Disposition::Reject).count() as u64;
     env.counts.add("rejected by the provider", rejected);
+    for (name, reason) in [
+        ("given back for consent", "consent_changed"),
+        ("given back for a template", "template_changed"),
+    ] {
+        let is_meant = |at: &&At<Attempt>| {
+            let text = at.record.error_message.as_deref();
+            at.record.disposition == Disposition::Replan && text == Some(reason)
+        };
+        env.counts.add(name, all().filter(is_meant).count() as u64);
+    }
+    let refused = |at: &&At<Attempt>| {
+        at.record.disposition == Disposition::Replan && at.record.event == AttemptEvent::Refused
+    };
+    env.counts.add("given back for a refusal", all().filter(refused).count() as u64);
+    let again = all()
+        .filter(|at| at.record.event == AttemptEvent::Submitting && at.record.decision_seq > 1);
+    env.counts.add("intents of a later decision", again.count() as u64);
 }
 
 pub(super) fn accepted(env: &Env) -> Accepted {
@@ -89,28 +106,44 @@ fn in_time(facts: &Facts, call: &CallSeen, verdict: &mut Verdict) {
 }
 
 /// I4: one intent per attempt, each after the attempt before was refused or proven unsent, with
-/// another one promised.
-fn causes(message: MessageId, events: &[&Attempt], verdict: &mut Verdict) {
-    let intents: Vec<(usize, i32)> = events
-        .iter()
-        .enumerate()
-        .filter(|(_, one)| one.event == AttemptEvent::Submitting)
-        .map(|(index, one)| (index, one.attempt))
-        .collect();
-    for (number, (index, attempt)) in intents.iter().enumerate() {
-        if *attempt != number as i32 + 1 {
-            let detail = format!("intent {} is of attempt {attempt}", number + 1);
-            verdict.message("I4", message, detail);
-        }
-        if number == 0 {
+/// another one promised; and under a decision that released it and was not given back.
+fn causes(facts: &Facts, message: MessageId, events: &[&Attempt], verdict: &mut Verdict) {
+    let mut before: Option<i32> = None;
+    for (index, intent) in events.iter().enumerate() {
+        if intent.event != AttemptEvent::Submitting {
             continue;
         }
-        let is_failed = |one: &&&Attempt| {
-            let proves = matches!(one.event, AttemptEvent::Refused | AttemptEvent::NotSent);
-            proves && one.attempt == *attempt - 1 && one.disposition == Disposition::Retry
+        let (attempt, earlier) = (intent.attempt, &events[..index]);
+        // A number between is one that a return to policy has used up.
+        let is_used_up = |number: i32| {
+            earlier.iter().any(|one| {
+                one.attempt == number
+                    && one.event == AttemptEvent::NotSent
+                    && one.disposition == Disposition::Replan
+            })
         };
-        if !events[..*index].iter().any(|one| is_failed(&one)) {
+        let last = before.replace(attempt);
+        let from = last.unwrap_or(0) + 1;
+        if attempt < from || !(from..attempt).all(is_used_up) {
+            let detail = format!("an intent of attempt {attempt} follows that of {last:?}");
+            verdict.message("I4", message, detail);
+        }
+        let is_failed = |one: &&Attempt| {
+            let proves = matches!(one.event, AttemptEvent::Refused | AttemptEvent::NotSent);
+            let goes_on = [Disposition::Retry, Disposition::Replan].contains(&one.disposition);
+            proves && Some(one.attempt) == last && goes_on
+        };
+        if last.is_some() && !earlier.iter().any(is_failed) {
             let detail = format!("attempt {attempt} was made though the one before may have come");
+            verdict.message("I4", message, detail);
+        }
+        let decision = intent.decision_seq;
+        let is_given_back = earlier
+            .iter()
+            .any(|one| one.disposition == Disposition::Replan && one.decision_seq >= decision);
+        if is_given_back || facts.dispatch_of(&message, decision).is_none() {
+            let detail =
+                format!("attempt {attempt} was made under {decision}, which is no release");
             verdict.message("I4", message, detail);
         }
     }

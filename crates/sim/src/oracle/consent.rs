@@ -1,8 +1,9 @@
-//! I11: what policy knew of a person's consent when it released a message.
+//! I11: what policy knew of a person's consent when it released a message, and what send had been
+//! told when it committed an intent.
 
 use sendplane_domain::lane::Lane;
 use sendplane_wire::record::{
-    AdmittedMessage, ConsentChange, ConsentScope, ConsentState, Verdict as Judged,
+    AdmittedMessage, AttemptEvent, ConsentChange, ConsentScope, ConsentState, Verdict as Judged,
 };
 use sendplane_wire::topic;
 
@@ -36,10 +37,12 @@ pub fn check(env: &mut Env, facts: &Facts, verdict: &mut Verdict) {
                 verdict.message("I11", id, detail);
             }
         }
-        let category = judged.iter().find_map(|one| one.record.category.as_deref());
-        let is_marketing = category == Some("marketing");
-        let Some(forbidden) = is_forbidden(&about, read, is_marketing) else { continue };
         for one in judged {
+            let is_marketing = one.record.category.as_deref() == Some("marketing");
+            let commit = facts.commit_of("policy", one.partition, one.txn);
+            let read = commit.and_then(|commit| commit.record.inputs.get(topic::CONSENT).copied());
+            let read = read.unwrap_or(0);
+            let Some(forbidden) = is_forbidden(&about, read, is_marketing) else { continue };
             let is_sent = one.record.verdict == Judged::Dispatch;
             let reason = one.record.reason.as_deref().unwrap_or_default();
             let is_suppressed = reason.starts_with("consent_withdrawn");
@@ -53,11 +56,43 @@ pub fn check(env: &mut Env, facts: &Facts, verdict: &mut Verdict) {
         }
     }
     env.counts.add("opt-outs that blocked", blocked);
+    at_send(facts, verdict);
     let withdrawn = |at: &&At<ConsentChange>| at.record.state == ConsentState::Withdrawn;
     let opt_outs = facts.consents.iter().filter(withdrawn).count() as u64;
     env.counts.add("opt-outs", opt_outs);
     let bulk = facts.admitted.iter().filter(|at| at.record.lane == Lane::Bulk).count() as u64;
     env.counts.add("admitted in bulk", bulk);
+}
+
+/// No intent is committed for a person who had withdrawn by what send had read in that cycle,
+/// whatever the message was released by.
+fn at_send(facts: &Facts, verdict: &mut Verdict) {
+    for at in facts.attempts.values().flatten() {
+        let intent = &at.record;
+        if intent.event != AttemptEvent::Submitting {
+            continue;
+        }
+        let dispatch = facts.dispatch_of(&intent.message_id, intent.decision_seq);
+        let commit = facts.commit_of("send", at.partition, at.txn);
+        let (Some(dispatch), Some(commit)) = (dispatch, commit) else { continue };
+        let dispatch = &dispatch.record;
+        let read = commit.record.inputs.get(topic::SUPPRESSIONS).copied().unwrap_or(0);
+        let about = facts.suppressions.iter().filter(|row| {
+            row.partition == at.partition
+                && row.offset < read
+                && row.record.tenant == dispatch.tenant
+                && row.record.contact_hash == dispatch.contact_hash
+        });
+        let Some(last) = about.max_by_key(|row| row.offset) else { continue };
+        let is_marketing = dispatch.category == "marketing";
+        if last.record.all_withdrawn || is_marketing && last.record.marketing_withdrawn {
+            let detail = format!(
+                "attempt {} was granted after send had read a withdrawal at {}",
+                intent.attempt, last.offset
+            );
+            verdict.message("I11", intent.message_id, detail);
+        }
+    }
 }
 
 /// When policy's tasks were more than a second behind: then an opt-out comes as late as the rest.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sendplane_domain::id::{IdempotencyKey, MessageId, SourcePosition, TenantId};
-use sendplane_wire::record::{SendRequest, Verdict as Judged};
+use sendplane_wire::record::{Decision, Dispatch, Disposition, SendRequest, Verdict as Judged};
 use sendplane_wire::topic;
 
 use super::Verdict;
@@ -188,23 +188,48 @@ fn dead_letters_are_whole(env: &Env, facts: &Facts, verdict: &mut Verdict) {
     }
 }
 
-/// Every admitted message is judged once; every release is dispatched once, and nothing else.
+/// Every admitted message is judged once, and once more for each time send gave it back; every
+/// release is dispatched once, and nothing else.
 fn further(facts: &Facts, verdict: &mut Verdict) {
     for at in &facts.admitted {
         let id = at.record.message_id;
         let judged = facts.judged.get(&id).map_or(&[][..], Vec::as_slice);
-        let dispatched = facts.dispatched.get(&id).map_or(0, Vec::len);
-        if judged.len() != 1 {
-            verdict.message("I1", id, format!("judged {} times", judged.len()));
+        let mut numbers: Vec<i32> =
+            judged.iter().map(|at| at.record.decision_seq.unwrap_or(0)).collect();
+        numbers.sort_unstable();
+        let attempts = facts.attempts.get(&id).map_or(&[][..], Vec::as_slice);
+        let given_back = attempts.iter().filter(|at| at.record.disposition == Disposition::Replan);
+        let mut expected: Vec<i32> = given_back.map(|at| at.record.decision_seq + 1).collect();
+        expected.push(1);
+        expected.sort_unstable();
+        if numbers != expected || !expected.iter().zip(1..).all(|(found, wanted)| *found == wanted)
+        {
+            let detail = format!("has decisions {numbers:?}, and should have {expected:?}");
+            verdict.message("I1", id, detail);
             continue;
         }
-        let expected = usize::from(judged[0].record.verdict == Judged::Dispatch);
-        if dispatched != expected {
-            let detail = format!("{:?}, dispatched {dispatched} times", judged[0].record.verdict);
-            verdict.message("I1", id, detail);
+        for one in judged {
+            released_or_not(facts, id, &one.record, verdict);
         }
-        if expected == 1 && !facts.attempts.contains_key(&id) {
-            verdict.message("I1", id, "dispatched and never heard of again".to_owned());
-        }
+    }
+}
+
+fn released_or_not(facts: &Facts, id: MessageId, decision: &Decision, verdict: &mut Verdict) {
+    let number = decision.decision_seq.unwrap_or(0);
+    let found = facts.dispatched.get(&id).into_iter().flatten();
+    // A dispatch may be repeated, but not with other contents.
+    let mut dispatched: Vec<&Dispatch> =
+        found.map(|at| &at.record).filter(|one| one.decision_seq == number).collect();
+    dispatched.dedup();
+    let expected = usize::from(decision.verdict == Judged::Dispatch);
+    if dispatched.len() != expected {
+        let times = dispatched.len();
+        let detail = format!("{:?} {number}, dispatched {times} times", decision.verdict);
+        verdict.message("I1", id, detail);
+    }
+    let mut attempts = facts.attempts.get(&id).into_iter().flatten();
+    if expected == 1 && !attempts.any(|at| at.record.decision_seq == number) {
+        let detail = format!("dispatched by decision {number} and never heard of again");
+        verdict.message("I1", id, detail);
     }
 }

@@ -3,21 +3,21 @@
 //!
 //! | promise | check | where |
 //! |---|---|---|
-//! | I1 | every request has exactly one fate; every admitted message is judged once, every dispatched one attempted; outcome rows without gaps; all final at the end of all deadlines; a wait names its time | [`fate`], [`outcome`] |
+//! | I1 | every request has exactly one fate; every admitted message is judged once and again each time it is given back, every dispatched one attempted; outcome rows without gaps; all final at the end of all deadlines; a wait names its time | [`fate`], [`outcome`] |
 //! | I2 | one message per key; repetitions and other contents are told apart | [`fate`] |
 //! | I3 | each call follows the commit of its attempt's intent, within 2 s of it by true time | [`call`] |
-//! | I4 | one call per intent; a further intent only after the one before was refused or proven unsent, which the ledger confirms | [`call`] |
+//! | I4 | one call per intent; a further intent only after the one before was refused or proven unsent, which the ledger confirms, and only under a decision that released it | [`call`] |
 //! | I5 | no customer has a message twice (no re-send after doubt exists yet, so none may); no end claims "undelivered" of what the ledger accepted and no webhook denied | [`call`], [`outcome`] |
 //! | I6 | every store, at any time, is the fold of a committed prefix that ends at a commit record; transactions are whole; a restore finds state and offsets of one transaction | [`state`] |
 //! | I7 | per task: `txn_seq` without gap, generations never backwards, one session per generation, group offsets in the same transaction; results applied under the ownership that started them | [`state`] |
 //! | I8 | calls per number in any sliding second, and committed debits by the cycles' own time | [`rate`] |
 //! | I9 | no marketing intent in a cycle after a transactional message became eligible and before it was granted | [`rate`] |
 //! | I10 | the final row equals a small join of webhooks, attempts and decisions | [`outcome`] |
-//! | I11 | no dispatch against a consent that policy had read, or could have for a second | [`consent`] |
+//! | I11 | no dispatch against a consent that policy had read, or could have for a second; no intent against one that send had been told of | [`consent`] |
 //! | cancel | each cancel is answered for each of its messages; no intent in the transaction of an answer or after it; cancelled means not sent | [`cancel`] |
 //! | I12 | 200 only after the append; nothing forged in the log | [`webhook`] |
 //!
-//! Not checked yet: I5's re-sends after doubt and I11 at the send stage (no stage builds them), I9's
+//! Not checked yet: I5's re-sends after doubt (no stage builds them), I9's
 //! turns among tenants (slots are not modelled here). Calls of a process that froze between the check
 //! of the deadline and the first byte are exempt from the times of I3 and I8: nothing inside a
 //! process could keep them.

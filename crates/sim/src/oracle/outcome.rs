@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sendplane_domain::id::MessageId;
 use sendplane_domain::opaque::OpaqueData;
 use sendplane_wire::record::{
-    Attempt, AttemptEvent, Disposition, MessageState, Outcome, Verdict as Judged,
+    Attempt, AttemptEvent, Decision, Disposition, MessageState, Outcome, Verdict as Judged,
 };
 use serde_json::Value;
 
@@ -151,6 +151,12 @@ fn expected(
     if (0..=newest).any(is_open) {
         return Some(MessageState::OutcomeUnknown);
     }
+    let of_newest = attempts.iter().filter(|one| one.attempt == newest);
+    let made_under = of_newest.map(|one| one.decision_seq).max();
+    let decided_last = last_decision(facts, id).and_then(|one| one.decision_seq);
+    if made_under.is_some() && decided_last > made_under {
+        return decided(facts, id);
+    }
     if let Some(statuses) = spoken(newest) {
         let state = if statuses.failed { MessageState::Failed } else { MessageState::Expired };
         return Some(state);
@@ -171,9 +177,13 @@ fn expected(
     }
 }
 
-fn decided(facts: &Facts, id: MessageId) -> Option<MessageState> {
+fn last_decision(facts: &Facts, id: MessageId) -> Option<&Decision> {
     let decisions = facts.judged.get(&id).or(facts.refused.get(&id))?;
-    let decision = &decisions.first()?.record;
+    decisions.iter().map(|at| &at.record).max_by_key(|one| one.decision_seq)
+}
+
+fn decided(facts: &Facts, id: MessageId) -> Option<MessageState> {
+    let decision = last_decision(facts, id)?;
     let is_late = decision.reason.as_deref() == Some("deadline_passed");
     Some(match decision.verdict {
         Judged::Suppress => MessageState::Suppressed,

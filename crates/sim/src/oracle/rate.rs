@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use sendplane_domain::id::{MessageId, PhoneNumberId};
 use sendplane_domain::lane::Lane;
-use sendplane_wire::record::{AttemptEvent, Disposition};
+use sendplane_wire::record::{AttemptEvent, Dispatch, Disposition};
 
 use super::Verdict;
-use super::reading::Facts;
+use super::reading::{At, Facts};
 use crate::env::Env;
 use crate::time::{Micros, seconds};
 use crate::workload::account;
@@ -95,17 +95,21 @@ fn priority(facts: &Facts, verdict: &mut Verdict) {
         let Some(dispatch) = facts.dispatched.get(message).and_then(|found| found.first()) else {
             continue;
         };
-        let place = (dispatch.topic, dispatch.partition, dispatch.offset);
-        let Some(taken) = facts.taken("send", place.0, place.1, place.2) else { continue };
+        let Some(mut eligible) = taken_by_send(facts, dispatch) else { continue };
         // Whoever came through the bulk topic is bulk, whatever the record says.
-        let is_bulk = dispatch.record.lane == Lane::Bulk || dispatch.topic.contains("bulk");
-        let mut eligible = (taken.record.txn_seq, taken.record.now.as_millis());
+        let mut is_bulk = dispatch.record.lane == Lane::Bulk || dispatch.topic.contains("bulk");
         for at in attempts {
             let Some(seq) = at.txn.and_then(|txn| seq_of.get(&(txn, dispatch.partition))) else {
                 continue;
             };
             let number = at.record.phone_number_id.clone();
-            if at.record.event == AttemptEvent::Submitting && is_bulk {
+            if at.record.disposition == Disposition::Replan {
+                let next = facts.dispatch_of(message, at.record.decision_seq + 1);
+                let Some(next) = next else { break };
+                is_bulk = next.record.lane == Lane::Bulk || next.topic.contains("bulk");
+                let Some(taken) = taken_by_send(facts, next) else { break };
+                eligible = taken;
+            } else if at.record.event == AttemptEvent::Submitting && is_bulk {
                 let now = at.record.occurred_at.as_millis();
                 marketing.push((number, dispatch.partition, *seq, now, *message));
             } else if at.record.event == AttemptEvent::Submitting {
@@ -136,6 +140,12 @@ fn priority(facts: &Facts, verdict: &mut Verdict) {
             verdict.message("I9", wait.message, detail);
         }
     }
+}
+
+/// In which cycle send took the dispatch, and its time.
+fn taken_by_send(facts: &Facts, at: &At<Dispatch>) -> Option<(u64, i64)> {
+    let taken = facts.taken("send", at.topic, at.partition, at.offset)?;
+    Some((taken.record.txn_seq, taken.record.now.as_millis()))
 }
 
 fn txn_to_seq(facts: &Facts) -> BTreeMap<(usize, i32), u64> {

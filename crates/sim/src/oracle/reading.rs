@@ -7,7 +7,7 @@ use sendplane_stage_api::commit::{COMMIT_KEY, CommitRecord};
 use sendplane_wire::codec::AvroRecord;
 use sendplane_wire::record::{
     AdmittedMessage, Attempt, CancelAnswer, CancelRequest, ConsentChange, DecidingStage, Decision,
-    Dispatch, Outcome, ReroutedRecord, SendRequest, WebhookBody,
+    Dispatch, Outcome, ReroutedRecord, SendRequest, Suppression, WebhookBody,
 };
 use sendplane_wire::topic;
 
@@ -77,6 +77,8 @@ pub struct Facts {
     pub cancels: Vec<At<CancelRequest>>,
     /// What became of them.
     pub cancel_answers: Vec<At<CancelAnswer>>,
+    /// What policy told send of consent.
+    pub suppressions: Vec<At<Suppression>>,
     /// Bodies of webhooks that can be read.
     pub webhooks: Vec<At<WebhookBody>>,
     /// Dead letters of every stage.
@@ -105,10 +107,28 @@ impl Facts {
             consents: read(env, &[topic::CONSENT]),
             cancels: read(env, &[topic::CANCELS]),
             cancel_answers: read(env, &[topic::CANCEL_ANSWERS]),
+            suppressions: read(env, &[topic::SUPPRESSIONS]),
             webhooks: read(env, &[topic::WEBHOOKS]),
             dead: dead_letters(env),
             commits: commits(env),
         }
+    }
+
+    /// The end of `stage`'s transaction `txn` on a partition.
+    pub fn commit_of(
+        &self,
+        stage: &'static str,
+        partition: i32,
+        txn: Option<TxnNo>,
+    ) -> Option<&Commit> {
+        let commits = self.commits.get(&(stage, partition))?;
+        commits.iter().find(|commit| Some(commit.txn) == txn)
+    }
+
+    /// The dispatch of decision `decision_seq` about a message.
+    pub fn dispatch_of(&self, message: &MessageId, decision_seq: i32) -> Option<&At<Dispatch>> {
+        let found = self.dispatched.get(message)?;
+        found.iter().find(|at| at.record.decision_seq == decision_seq)
     }
 
     /// The transaction in which `stage` took the record at (`topic`, `partition`, `offset`).

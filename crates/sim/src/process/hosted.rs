@@ -9,7 +9,7 @@ use sendplane_stages::ingest::{Ingest, IngestCodec, IngestSettings};
 use sendplane_stages::policy::{Policy, PolicyCodec, PolicySettings};
 use sendplane_stages::schemas::Schemas;
 use sendplane_stages::send::call::{CallProvider, CallResult};
-use sendplane_stages::send::{SendCodec, SendSettings, SendStage};
+use sendplane_stages::send::{self, SendCodec, SendSettings, SendStage};
 use sendplane_stages::status_reconcile::{self, Settings, StatusReconcile, StatusReconcileCodec};
 
 use super::core::Core;
@@ -34,6 +34,9 @@ pub trait Hosted: Stage {
         None
     }
 
+    /// Before a repetition is applied, for one of the mutations.
+    fn take_for_later(_record: &mut Self::Record) {}
+
     /// Before a record is applied, for one of the mutations.
     fn forget_statuses(_record: &Self::Record, _cycle: &mut Cycle<'_, Self>) {}
 }
@@ -49,6 +52,10 @@ impl Hosted for SendStage {
 
     fn result_of(result: CallResult) -> Option<CallResult> {
         Some(result)
+    }
+
+    fn take_for_later(record: &mut send::Record) {
+        sabotage::take_for_later(record);
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use sendplane_stage_api::Cycle;
 use sendplane_stage_api::overlay::Writes;
 use sendplane_stage_api::table::{decode_value, encode_value};
+use sendplane_stages::send;
 use sendplane_stages::status_reconcile::row::{MESSAGES, MessageRow};
 use sendplane_stages::status_reconcile::{Record, StatusReconcile};
 use serde_json::Value;
@@ -25,6 +26,13 @@ pub(super) fn lose_rows(mutation: Option<Mutation>, stage: &str, writes: &mut Wr
         _ => return,
     };
     writes.retain(|key, _| !key.starts_with(&tag));
+}
+
+/// Makes send take a repeated dispatch for that of a later decision.
+pub(super) fn take_for_later(record: &mut send::Record) {
+    if let send::Record::Dispatch(dispatch) = record {
+        dispatch.decision_seq += 1;
+    }
 }
 
 /// Makes status-reconcile forget every status but the one that comes next.

@@ -20,6 +20,7 @@ use super::hosted::Hosted;
 use super::task::{Arrived, Fetched, Task};
 use crate::log::partition::Headers;
 use crate::mutation::Mutation;
+use crate::repeat;
 use crate::time::Micros;
 
 /// System row: the global offsets a task has been told of.
@@ -234,6 +235,9 @@ fn take_record<S: Hosted>(
     if input.topic == topic::CONSENT && env.mutation == Some(Mutation::OptOutIgnored) {
         return None;
     }
+    if input.topic == topic::SUPPRESSIONS && env.mutation == Some(Mutation::SuppressionIgnored) {
+        return None;
+    }
     let bytes = entry.value.as_ref().map_or(0, Vec::len);
     if bytes > input.value_bytes_max {
         let fault = DeadLetter { code: "record_too_large", detail: format!("{bytes} bytes") };
@@ -249,7 +253,7 @@ fn take_record<S: Hosted>(
         value: entry.value.as_deref(),
         headers: &entry.headers,
     };
-    let decoded = match env.codec.decode(&raw) {
+    let mut decoded = match env.codec.decode(&raw) {
         Ok(decoded) => decoded,
         Err(Undecoded::Reject(fault)) => {
             progress.dead.push((record.clone(), fault));
@@ -263,6 +267,10 @@ fn take_record<S: Hosted>(
     let meta = RecordMeta::of(input.topic, &raw);
     if env.mutation == Some(Mutation::LastStatusWins) {
         S::forget_statuses(&decoded, cycle);
+    }
+    let is_repeated = entry.headers.iter().any(|(name, _)| name == repeat::MARK);
+    if is_repeated && env.mutation == Some(Mutation::DecisionUnchecked) {
+        S::take_for_later(&mut decoded);
     }
     let trace = trace_of(&entry.headers);
     let applied = cycle.apply(Input::Record { record: decoded, meta }, trace);

@@ -152,6 +152,37 @@ pub(super) fn globals(shape: &Shape, rng: &mut Rng) -> Vec<Upstream> {
     records
 }
 
+/// What happens to templates while messages are on their way: a new version, a pause of marketing
+/// that ends, an end for good.
+pub(super) fn changes(shape: &Shape, rng: &mut Rng) -> Vec<Upstream> {
+    let mut records = Vec::new();
+    for tenant in tenants(shape) {
+        let mut set = |at: i64, of: (&str, &str, usize), version: i32, status: &str| {
+            let row = template(&tenant, of.0, of.1, of.2);
+            let row = Template { version, status: status.to_owned(), ..row };
+            let value = SCHEMAS.encoder(topic::TEMPLATES).encode(&row);
+            let key = format!("{tenant}/{}/en", of.0);
+            let value = value.expect("a template can be encoded");
+            records.push(global(at, topic::TEMPLATES, key, value));
+        };
+        let [order, _, sale] = TEMPLATES;
+        let mut times = [(); 3].map(|()| rng.between(seconds(3), shape.traffic));
+        times.sort_unstable();
+        for (at, version) in times.into_iter().zip(2..) {
+            set(at, order, version, "APPROVED");
+        }
+        if rng.chance(500) {
+            let from = rng.between(seconds(3), shape.traffic);
+            set(from, sale, 1, "PAUSED");
+            set(from + rng.between(ms(500), seconds(20)), sale, 1, "APPROVED");
+        }
+        if rng.chance(100) {
+            set(shape.traffic - seconds(2), sale, 1, "DISABLED");
+        }
+    }
+    records
+}
+
 /// The same account at the provider.
 pub fn at_provider(shape: &Shape) -> Config {
     let numbers = tenants(shape).into_iter().map(|tenant| model::PhoneNumber {

@@ -54,11 +54,11 @@ pub fn upstream(shape: &Shape) -> Vec<Upstream> {
     let mut rng = Rng::new(shape.seed, Concern::Workload);
     let mut records = account::globals(shape, &mut rng);
     let mut asked: Vec<SendRequest> = Vec::new();
-    let mut times = Vec::new();
+    let mut moments: Vec<Micros> = Vec::new();
     for number in 0..shape.requests {
         let at = rng.between(seconds(1), shape.traffic);
+        moments.push(at);
         let record = request::draw(&mut rng, shape, at, number, &mut asked);
-        times.push(at);
         if rng.chance(80) {
             let close = at + rng.between(-2_000_000, 500_000);
             records.push(consent(&mut rng, shape, close, &asked));
@@ -68,8 +68,17 @@ pub fn upstream(shape: &Shape) -> Vec<Upstream> {
             records.push(poison(&mut rng, shape, at));
         }
     }
-    let asked: Vec<(Micros, SendRequest)> = times.into_iter().zip(asked).collect();
-    records.extend(cancel::draw(shape, &asked));
+    let timed: Vec<(Micros, SendRequest)> = moments.iter().copied().zip(asked.clone()).collect();
+    records.extend(cancel::draw(shape, &timed));
+    let mut rng = Rng::new(shape.seed, Concern::Changes);
+    records.extend(account::changes(shape, &mut rng));
+    for (at, request) in moments.into_iter().zip(&asked) {
+        // Late enough to find the message waiting at send, if it waits at all.
+        if rng.chance(100) {
+            let after = at + rng.between(ms(100), seconds(6));
+            records.push(consent(&mut rng, shape, after, std::slice::from_ref(request)));
+        }
+    }
     records.sort_by_key(|record| record.at);
     records
 }

@@ -8,11 +8,13 @@ const OPTED_OUT: i64 = 131050;
 
 impl Plane {
     fn opt_outs(&self) -> Vec<&ConsentChange> {
-        let change = |output| match output {
-            &Output::OptOut(ref change) => Some(&**change),
-            _ => None,
-        };
-        self.others.iter().filter_map(change).collect()
+        let mut changes = Vec::new();
+        for output in &self.others {
+            if let Output::OptOut(change) = output {
+                changes.push(&**change);
+            }
+        }
+        changes
     }
 
     fn failed(&mut self, wamid: &str, code: Option<i32>, occurred_at: Timestamp) {

@@ -2,8 +2,9 @@
 
 use proptest::prelude::*;
 
-use super::super::state::MESSAGES;
+use super::recheck::suppression;
 use super::*;
+use crate::send::state::MESSAGES;
 
 /// One thing that happens.
 #[derive(Clone, Debug)]
@@ -29,6 +30,16 @@ enum Step {
     Replay {
         n: u64,
     },
+    /// A contact's consent changes.
+    Consent {
+        n: u64,
+        seq: i64,
+    },
+    /// Policy decides about a message, again or once more the same.
+    Decide {
+        n: u64,
+        seq: i32,
+    },
     Crash,
 }
 
@@ -37,10 +48,12 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0_u64..12, any::<bool>(), 1_u64..400).prop_map(|(n, transactional, valid_s)| {
             Step::Dispatch { n, transactional, valid_s }
         }),
-        6 => (any::<usize>(), 0_u8..8).prop_map(|(pick, kind)| Step::Answer { pick, kind }),
+        6 => (any::<usize>(), 0_u8..9).prop_map(|(pick, kind)| Step::Answer { pick, kind }),
         1 => (any::<usize>(), 0_u8..2).prop_map(|(pick, kind)| Step::Webhook { pick, kind }),
         4 => prop_oneof![0_u64..200, 0_u64..60_000].prop_map(|millis| Step::Wait { millis }),
         3 => (0_u64..12).prop_map(|n| Step::Replay { n }),
+        2 => (0_u64..12, 0_i64..5).prop_map(|(n, seq)| Step::Consent { n, seq }),
+        3 => (0_u64..12, 1_i32..4).prop_map(|(n, seq)| Step::Decide { n, seq }),
         1 => Just(Step::Crash),
     ]
 }
@@ -55,6 +68,7 @@ fn outcome(kind: u8, call: &CallProvider) -> (CallOutcome, bool) {
         4 => (not_started(NotStarted::NoConnection), true),
         5 => (error(131056), true),
         6 => (lost(), false),
+        8 => (error(131047), true),
         _ => (error(131000), false),
     }
 }
@@ -92,9 +106,21 @@ fn act(plane: &mut Plane, proven: &mut Vec<(MessageId, u32)>, step: &Step) {
         Step::Wait { millis } => plane.advance(Duration::from_millis(millis)),
         Step::Replay { n } => {
             let row = MESSAGES.store_key(&message_id(n));
-            let known = plane.driver.state().contains_key(&row);
+            let is_known = plane.driver.state().contains_key(&row);
             let refused = plane.replay(dispatch(n, Lane::Bulk, START), None);
-            assert_eq!(refused.is_empty(), known, "only a message without a row is refused");
+            assert_eq!(refused.is_empty(), is_known, "only a message without a row is refused");
+        }
+        Step::Consent { n, seq } => plane.suppress(suppression(n, seq, plane.now())),
+        // Only what was given back is decided about again.
+        Step::Decide { n, seq } => {
+            let id = message_id(n);
+            let mut replans = plane.replans().into_iter();
+            if replans.any(|one| one.message_id == id && one.decision_seq == seq - 1) {
+                let consent_seq = i64::from(seq);
+                let valid_until = plane.now() + secs(100);
+                let message = dispatch(n, Lane::Bulk, plane.now());
+                plane.feed(Dispatch { decision_seq: seq, consent_seq, valid_until, ..message });
+            }
         }
         Step::Crash => plane.driver.restart(),
     }
@@ -116,7 +142,15 @@ fn check_calls(plane: &Plane, proven: &[(MessageId, u32)]) -> Result<(), TestCas
             .map(|(attempt, _, _)| *attempt as u32)
             .collect();
         prop_assert_eq!(&calls, &intents);
-        prop_assert_eq!(&calls, &(1..=calls.len() as u32).collect::<Vec<_>>());
+        // A number between two calls is one that a return to policy has used up.
+        let given_back = |number: &u32| {
+            let of = (*number as i32, AttemptEvent::NotSent, Disposition::Replan);
+            events.contains(&of)
+        };
+        let used: Vec<u32> =
+            (1..).take_while(|number| calls.contains(number) || given_back(number)).collect();
+        prop_assert!(calls.iter().all(|number| used.contains(number)), "{events:?}");
+        prop_assert!(calls.is_sorted_by(|left, right| left < right), "{events:?}");
         for (i, (attempt, event, _)) in events.iter().enumerate() {
             if *event == AttemptEvent::Submitting && *attempt > 1 {
                 // Only a replay goes on after the last two.
@@ -124,7 +158,10 @@ fn check_calls(plane: &Plane, proven: &[(MessageId, u32)]) -> Result<(), TestCas
                     earlier.0 == attempt - 1
                         && matches!(
                             earlier.2,
-                            Disposition::Retry | Disposition::DeadLetter | Disposition::Reject
+                            Disposition::Retry
+                                | Disposition::DeadLetter
+                                | Disposition::Reject
+                                | Disposition::Replan
                         )
                 };
                 prop_assert!(events[..i].iter().any(is_retry), "{events:?}");
@@ -148,7 +185,11 @@ fn check_ends(plane: &mut Plane, steps: &[Step]) -> Result<(), TestCaseError> {
                     | AttemptEvent::Held
                     | AttemptEvent::GaveUp
                     | AttemptEvent::Expired
-            ) || matches!(disposition, Disposition::DeadLetter | Disposition::Reject)
+            ) || matches!(
+                disposition,
+                // With policy now, which may decide anew or not.
+                Disposition::DeadLetter | Disposition::Reject | Disposition::Replan
+            )
         });
         prop_assert_eq!(arrived, ended, "{}: {:?}", n, events);
     }

@@ -27,11 +27,13 @@ impl Plane {
     }
 
     pub(super) fn replans(&self) -> Vec<&Replan> {
-        let replan = |output| match output {
-            &Output::Replan(ref replan) => Some(&**replan),
-            _ => None,
-        };
-        self.others.iter().filter_map(replan).collect()
+        let mut replans = Vec::new();
+        for output in &self.others {
+            if let Output::Replan(replan) = output {
+                replans.push(&**replan);
+            }
+        }
+        replans
     }
 
     /// Holds every message at the gate, so that something can change before the grant.

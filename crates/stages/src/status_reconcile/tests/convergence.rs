@@ -1,5 +1,7 @@
 //! I10: the same end from every order and any repetition, as rows and as state.
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 use sendplane_domain::lifecycle::invariants;
 
@@ -32,6 +34,45 @@ fn permutations<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
         }
     }
     all
+}
+
+fn decided_again(seq: i32, verdict: Verdict, reason: Option<&str>) -> Record {
+    Record::Decision(Box::new(Decision { decision_seq: Some(seq), ..decision(verdict, reason) }))
+}
+
+fn under(seq: i32, attempt: Attempt) -> Record {
+    Record::Attempt(Box::new(Attempt { decision_seq: seq, ..attempt }))
+}
+
+/// What send gave back follows the next decision: records of two topics, in every order, and read
+/// again from the start.
+#[test]
+fn what_was_given_back_converges() {
+    let given_back =
+        Attempt { disposition: Disposition::Replan, ..attempt(0, AttemptEvent::NotSent, 3) };
+    let withdrawn = Some("consent_withdrawn_all");
+    let suppressed =
+        vec![under(1, given_back.clone()), decided_again(2, Verdict::Suppress, withdrawn)];
+    let called = attempt(1, AttemptEvent::Submitting, 5);
+    let answer = Attempt { wamid_hash: Some(hash("w1")), ..attempt(1, AttemptEvent::Accepted, 6) };
+    let delivered = vec![
+        under(1, given_back),
+        decided_again(2, Verdict::Dispatch, None),
+        under(2, called),
+        under(2, answer),
+        reported(ReceiptStatus::Delivered, 7),
+    ];
+    for (tail, expected) in [(suppressed, State::Suppressed), (delivered, State::Delivered)] {
+        let all = [&[dispatched()], &tail[..]].concat();
+        let mut ends = BTreeSet::new();
+        for order in permutations(&all) {
+            let records = [&[admitted()], &order[..], &order[..2]].concat();
+            let (facts, last) = end_of(&records);
+            assert_eq!(last.state, expected, "{records:?}");
+            ends.insert(facts);
+        }
+        assert_eq!(ends.len(), 1, "one end of every order");
+    }
 }
 
 /// Every non-empty set of statuses, in every order, with the record of the send before, after and
