@@ -63,7 +63,7 @@ fn fresh(rng: &mut Rng, shape: &Shape, at: Micros, number: usize) -> SendRequest
     };
     SendRequest {
         // Of the requests of an order some are of other tenants: those are other orders.
-        order_id: (number % 3 == 0).then(|| format!("order-{}", number / 12)),
+        order_id: number.is_multiple_of(3).then(|| format!("order-{}", number / 12)),
         tenant: TenantId::new(tenant),
         idempotency_key: IdempotencyKey::new(format!("key-{number}")),
         created_at: true_wall(at),
