@@ -17,7 +17,7 @@ pub enum Next {
     DeadLetter,
     /// It can never succeed.
     Reject,
-    /// Policy judges it again: another template, route or time may work.
+    /// Policy judges it again: another template or time may work.
     Replan,
     /// It may have been accepted; never retried from here.
     Doubt,

@@ -37,14 +37,16 @@ pub fn row(code: i64) -> Option<&'static Row> {
 /// `is_transient` is the object's own field, `http_status` that of the answer; both only speak for
 /// codes without a row. There, in this order:
 /// 1. HTTP 5xx, or an error inside a 2xx: the message may have been accepted, so it is in doubt;
-/// 2. `is_transient`: a few retries;
-/// 3. otherwise a permanent fault of the request, to be looked at by a person.
+/// 2. HTTP 401: the access token is refused, as with Meta's own codes for that (0, 104, 190);
+/// 3. `is_transient`: a few retries;
+/// 4. otherwise a permanent fault of the request, to be looked at by a person.
 pub fn classify(code: i64, is_transient: Option<bool>, http_status: Option<u16>) -> Classified {
     if let Some(row) = row(code) {
         return Classified { class: row.class, known: true, meaning: row.meaning };
     }
     let class = match http_status {
         Some(200..=299 | 500..=599) => CodeClass::Ambiguous,
+        Some(401) => CodeClass::SuspendTenant,
         Some(_) | None if is_transient == Some(true) => CodeClass::RetryMessage,
         Some(_) | None => CodeClass::PermanentRequest,
     };
@@ -68,9 +70,11 @@ pub fn classify_status(code: i64) -> Classified {
 /// proxy, a 200 without `messages[0].id`.
 ///
 /// A bare 4xx is an edge server's refusal and never reached the API; this is an assumption of ours,
-/// Meta documents no such answer. Everything else may hide an accepted message.
+/// Meta documents no such answer. A 401 among them refuses the access token. Everything else may
+/// hide an accepted message.
 pub fn classify_unparsed(http_status: Option<u16>) -> CodeClass {
     match http_status {
+        Some(401) => CodeClass::SuspendTenant,
         Some(400..=499) => CodeClass::RetryMessage,
         Some(_) | None => CodeClass::Ambiguous,
     }

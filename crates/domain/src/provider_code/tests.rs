@@ -135,6 +135,8 @@ fn an_unknown_code_is_doubted_where_the_message_may_have_been_accepted() {
         (Some(true), Some(200), Ambiguous),
         (Some(true), Some(400), RetryMessage),
         (Some(true), Some(429), RetryMessage),
+        (Some(true), Some(401), SuspendTenant),
+        (None, Some(401), SuspendTenant),
         (Some(true), None, RetryMessage),
         (Some(false), Some(400), PermanentRequest),
         (None, Some(404), PermanentRequest),
@@ -164,8 +166,10 @@ fn an_answer_without_an_error_object_is_doubted_unless_an_edge_refused_it() {
         assert_eq!(classify_unparsed(status), Ambiguous, "{status:?}");
     }
     for status in [Some(400), Some(413), Some(429), Some(499)] {
-        assert!(proven_unsent(classify_unparsed(status)), "{status:?}");
+        assert_eq!(classify_unparsed(status), RetryMessage, "{status:?}");
     }
+    assert_eq!(classify_unparsed(Some(401)), SuspendTenant, "the token is refused");
+    assert!(proven_unsent(RetryMessage) && proven_unsent(SuspendTenant));
 }
 
 #[test]

@@ -235,8 +235,7 @@ pub struct MarketingAccount {
     /// call on (Meta: up to 10 min). 0: never.
     #[serde(default)]
     pub template_sync_ms: i64,
-    /// Names of templates that the endpoint does not take for this account, whatever the policy
-    /// (134102).
+    /// Templates that the endpoint does not take, by name and whatever the policy (134102).
     #[serde(default)]
     pub unavailable_templates: Vec<String>,
     /// The code for a template of another category: 131055 or 134100.

@@ -113,6 +113,23 @@ fn a_status_is_evidence_and_a_receipt() {
     assert!(!text.contains("wamid.SECRET") && !text.contains("4915112345678"), "{text}");
 }
 
+/// What Meta says of a code that nobody knows yet is all that a person has to go by.
+#[test]
+fn an_unknown_code_keeps_its_title_and_details() {
+    let mut failed = status("failed");
+    let error = json!({"code": 999_999, "title": "New", "error_data": {"details": "see there"}});
+    failed["errors"] = json!([error]);
+    let produced = receive(&mut driver(), body(vec![statuses("acme-number", vec![failed])]));
+    let receipt = produced.outputs.iter().find_map(|output| match output {
+        Output::Receipt(receipt) => Some(receipt),
+        _ => None,
+    });
+    let receipt = receipt.expect("a receipt");
+    let said =
+        (receipt.error_code, receipt.error_title.as_deref(), receipt.error_details.as_deref());
+    assert_eq!(said, (Some(999_999), Some("New"), Some("see there")));
+}
+
 #[test]
 fn opaque_data_that_is_not_ours_gives_a_receipt_without_message() {
     let cases = [

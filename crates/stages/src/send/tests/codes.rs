@@ -171,6 +171,7 @@ fn an_unknown_code_is_judged_by_what_else_the_answer_says_and_kept_raw() {
         (Some(false), 404, CodeClass::PermanentRequest),
         (Some(true), 400, CodeClass::RetryMessage),
         (Some(true), 429, CodeClass::RetryMessage),
+        (None, 401, CodeClass::SuspendTenant),
         (Some(true), 500, CodeClass::Ambiguous),
         (None, 503, CodeClass::Ambiguous),
     ] {
@@ -184,6 +185,12 @@ fn an_unknown_code_is_judged_by_what_else_the_answer_says_and_kept_raw() {
         let last = plane.last();
         assert_eq!((last.raw_body.as_deref(), last.error_code), (Some(RAW), Some(999_999)));
     }
+}
+
+/// An edge that refuses the token without a word of Meta's.
+#[test]
+fn a_bare_401_keeps_the_message_until_the_token_is_mended() {
+    check("bare 401", &unparsed(401), CodeClass::SuspendTenant);
 }
 
 #[test]

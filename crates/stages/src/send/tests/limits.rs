@@ -273,3 +273,33 @@ fn rows_of_pairs_are_swept() {
     assert_eq!(plane.driver.state().len(), empty + 4);
     assert_eq!(plane.driver.next_timer(), None);
 }
+
+/// Nothing tells the stage that a token was mended: it finds out by its probes. Measured here: how
+/// long that takes at worst, from the moment on which calls would go through.
+#[test]
+fn a_mended_token_is_found_out_within_45_seconds() {
+    let mut worst = Duration::ZERO;
+    for mended_after in (5..400).step_by(19) {
+        for messages in [1, 5] {
+            let mut plane = Plane::new();
+            for n in 1..=messages {
+                plane.send(n, Lane::Transactional);
+            }
+            let mended_at = START + secs(mended_after);
+            let mut answered = 0;
+            while plane.last().event != AttemptEvent::Accepted {
+                while answered < plane.calls.len() {
+                    let is_mended = plane.now() >= mended_at;
+                    let outcome = if is_mended { accepted("w") } else { error(190) };
+                    let call = plane.calls[answered].clone();
+                    plane.answer(&call, outcome);
+                    answered += 1;
+                }
+                plane.advance(secs(1));
+            }
+            worst = worst.max(plane.last().occurred_at.since(mended_at));
+        }
+    }
+    assert!(worst <= secs(45), "{worst:?}");
+    assert!(worst > secs(30), "the probes became more frequent: say so where it is promised");
+}
