@@ -60,6 +60,7 @@ fn until(what: &str, is_so: impl Fn(&Status) -> bool) -> Status {
     wait::until(what, LIMIT, || newest().filter(&is_so))
 }
 
+#[expect(clippy::disallowed_methods, reason = "compared with times of the gateway's clock")]
 fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     since.as_millis() as i64
@@ -86,10 +87,7 @@ fn a_gateway_accounts_for_its_gaps() {
     // Somewhere in between the gateway had the request, and for most of the time.
     let middle = (posted + answered) / 2;
     let third = until("the gap of a webhook turned away", |status| status.has_gap(middle, middle));
-    assert!(
-        !third.has_gap(posted - 10_000, posted - 10_000)
-            || second.has_gap(posted - 10_000, posted - 10_000)
-    );
+    assert_eq!(third.started_at, first.started_at);
 
     gateway.kill();
     let killed = now_ms();
