@@ -266,7 +266,7 @@ fn the_table_is_complete() {
     let names: Vec<_> = states.map(row_name).collect();
     let rows: Vec<_> = cells[1..].iter().map(|row| row[0]).collect();
     assert_eq!(rows, names, "one row per state, in stored order");
-    assert!(cells[1..].iter().all(|row| row.len() == 30));
+    assert!(cells[1..].iter().all(|row| row.len() == 31));
 }
 
 #[test]

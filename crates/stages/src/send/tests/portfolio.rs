@@ -90,7 +90,7 @@ fn parked_messages_of_a_contact_that_counts_meanwhile_go_too() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 16, ..<_>::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 12, ..<_>::default() })]
 
     /// Against a model that counts: in no 24 h, ends included, more contacts than the limit; and
     /// whoever waited is called once there was room.
@@ -99,7 +99,7 @@ proptest! {
         limit in 1_i32..6,
         sends in prop::collection::vec(
             (0_u64..12, any::<bool>(), prop_oneof![3 => 0_u64..120, 1 => 0_u64..20_000], 0_u8..20),
-            1..60,
+            1..40,
         ),
     ) {
         let mut plane = limited(Some(limit));
@@ -111,7 +111,12 @@ proptest! {
             let lane = if *transactional { Lane::Transactional } else { Lane::Bulk };
             to(&mut plane, n as u64, *contact, lane);
         }
-        plane.advance(5 * WINDOW);
+        // A contact with messages in both lanes may need a place more than once.
+        for _ in 0..sends.len() {
+            if plane.calls.len() < sends.len() {
+                plane.advance(WINDOW + secs(240));
+            }
+        }
         let made = grants(&plane);
         for (at, _) in &made {
             let in_window = made.iter().filter(|(other, _)| {
@@ -120,10 +125,7 @@ proptest! {
             let users: BTreeSet<&str> = in_window.map(|(_, user)| user.as_str()).collect();
             prop_assert!(users.len() <= limit as usize, "{users:?} before {at:?}");
         }
-        let wanted: BTreeSet<u64> = sends.iter().map(|(contact, ..)| *contact).collect();
-        if wanted.len() <= 4 * limit as usize {
-            prop_assert_eq!(made.len(), sends.len(), "everybody had their day");
-        }
+        prop_assert_eq!(made.len(), sends.len(), "everybody had their turn");
     }
 }
 
