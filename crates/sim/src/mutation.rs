@@ -43,11 +43,19 @@ pub enum Mutation {
     StartCountedFromAnswer,
     /// A drain in doubt commits behind a new producer, without a restore.
     DrainInDoubt,
+    /// The gateway reports that it served, and none of its gaps.
+    GapsForgotten,
+    /// Any webhook of a number stands for three later calls that were heard of.
+    WitnessesInvented,
+    /// Send takes marketing for utility.
+    MarketingResent,
+    /// Evidence says that everything up to the end of time was processed and used.
+    ArrivalsInvented,
 }
 
 impl Mutation {
     /// All of them, each with the promise that the oracle must name.
-    pub const ALL: [(Mutation, &'static str); 18] = [
+    pub const ALL: [(Mutation, &'static str); 22] = [
         (Mutation::EffectsBeforeCommit, "I3"),
         (Mutation::ResendOnTimeout, "I4"),
         (Mutation::LastStatusWins, "I10"),
@@ -66,5 +74,9 @@ impl Mutation {
         (Mutation::DeadlineIgnored, "I3"),
         (Mutation::StartCountedFromAnswer, "I3"),
         (Mutation::DrainInDoubt, "I7"),
+        (Mutation::GapsForgotten, "I5"),
+        (Mutation::WitnessesInvented, "I5"),
+        (Mutation::MarketingResent, "I4"),
+        (Mutation::ArrivalsInvented, "I5"),
     ];
 }

@@ -18,6 +18,8 @@ pub enum Concern {
     Fetch,
     /// How webhooks travel.
     Webhooks,
+    /// When the gateway is away, and webhooks are late.
+    Silence,
 }
 
 /// A stream of random numbers (Steele, Lea, Flood 2014).

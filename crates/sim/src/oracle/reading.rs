@@ -6,8 +6,8 @@ use sendplane_domain::id::MessageId;
 use sendplane_stage_api::commit::{COMMIT_KEY, CommitRecord};
 use sendplane_wire::codec::AvroRecord;
 use sendplane_wire::record::{
-    AdmittedMessage, Attempt, ConsentChange, DecidingStage, Decision, Dispatch, Outcome,
-    ReroutedRecord, SendRequest, WebhookBody,
+    AdmittedMessage, Attempt, ConsentChange, DecidingStage, Decision, Dispatch, GatewayStatus,
+    Outcome, ReroutedRecord, SendRequest, WebhookBody,
 };
 use sendplane_wire::topic;
 
@@ -75,6 +75,8 @@ pub struct Facts {
     pub consents: Vec<At<ConsentChange>>,
     /// Bodies of webhooks that can be read.
     pub webhooks: Vec<At<WebhookBody>>,
+    /// What gateways said of themselves, in the order of the log.
+    pub gateways: Vec<At<GatewayStatus>>,
     /// Dead letters of every stage.
     pub dead: Vec<At<Entry>>,
     /// The transactions of every task.
@@ -100,6 +102,7 @@ impl Facts {
             outcomes: by_message(read(env, &[topic::OUTCOMES]), |r: &Outcome| r.message_id),
             consents: read(env, &[topic::CONSENT]),
             webhooks: read(env, &[topic::WEBHOOKS]),
+            gateways: read(env, &[topic::GATEWAYS]),
             dead: dead_letters(env),
             commits: commits(env),
         }

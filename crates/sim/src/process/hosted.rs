@@ -9,11 +9,12 @@ use sendplane_stages::ingest::{Ingest, IngestCodec, IngestSettings};
 use sendplane_stages::policy::{Policy, PolicyCodec};
 use sendplane_stages::schemas::Schemas;
 use sendplane_stages::send::call::{CallProvider, CallResult};
-use sendplane_stages::send::{SendCodec, SendSettings, SendStage};
+use sendplane_stages::send::{self, SendCodec, SendSettings, SendStage};
 use sendplane_stages::status_reconcile::{self, Settings, StatusReconcile, StatusReconcileCodec};
 
 use super::core::Core;
 use super::{Process, Runner, sabotage};
+use crate::mutation::Mutation;
 use crate::shape::{STAGES, Shape};
 
 /// The secret of the modelled deployment.
@@ -36,6 +37,9 @@ pub trait Hosted: Stage {
 
     /// Before a record is applied, for one of the mutations.
     fn forget_statuses(_record: &Self::Record, _cycle: &mut Cycle<'_, Self>) {}
+
+    /// The same, for those that make send believe what is not so.
+    fn deceive(_mutation: Mutation, _record: &mut Self::Record, _cycle: &mut Cycle<'_, Self>) {}
 }
 
 impl Hosted for Ingest {}
@@ -49,6 +53,10 @@ impl Hosted for SendStage {
 
     fn result_of(result: CallResult) -> Option<CallResult> {
         Some(result)
+    }
+
+    fn deceive(mutation: Mutation, record: &mut send::Record, cycle: &mut Cycle<'_, Self>) {
+        sabotage::deceive(mutation, record, cycle);
     }
 }
 

@@ -239,7 +239,7 @@ fn take_record<S: Hosted>(
         value: entry.value.as_deref(),
         headers: &entry.headers,
     };
-    let decoded = match env.codec.decode(&raw) {
+    let mut decoded = match env.codec.decode(&raw) {
         Ok(decoded) => decoded,
         Err(Undecoded::Reject(fault)) => {
             progress.dead.push((record.clone(), fault));
@@ -253,6 +253,9 @@ fn take_record<S: Hosted>(
     let meta = RecordMeta::of(input.topic, &raw);
     if env.mutation == Some(Mutation::LastStatusWins) {
         S::forget_statuses(&decoded, cycle);
+    }
+    if let Some(mutation) = env.mutation {
+        S::deceive(mutation, &mut decoded, cycle);
     }
     let trace = trace_of(&entry.headers);
     let applied = cycle.apply(Input::Record { record: decoded, meta }, trace);
