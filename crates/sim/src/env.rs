@@ -62,6 +62,8 @@ pub enum Event {
     WebhooksDue,
     /// A webhook arrives at the gateway.
     Post(usize),
+    /// The gateway reports how it has served; an outdated token means that it ended meanwhile.
+    GatewayReports(u64),
     /// An upstream system produces its next record.
     Upstream(usize),
     /// A fault that is tied to a time only.

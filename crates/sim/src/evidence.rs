@@ -39,6 +39,8 @@ pub struct PostSeen {
     pub is_forged: bool,
     /// When 200 was first answered, whether or not the provider heard it.
     pub answered_at: Option<Micros>,
+    /// When it was not taken, though it was genuine.
+    pub turned_away: Vec<Micros>,
 }
 
 /// A store as it was at some time.

@@ -121,10 +121,12 @@ pub enum Trouble {
     Garbage,
     /// Webhooks are repeated, overtaken, dropped.
     Webhooks,
+    /// Answers are lost, and many webhooks come minutes late or never.
+    Silent,
 }
 
 impl Trouble {
-    /// All kinds.
+    /// Those drawn at random; [`Trouble::Silent`] has schedules of its own.
     pub const ALL: [Trouble; 8] = [
         Trouble::Refuses,
         Trouble::Unavailable,
@@ -248,6 +250,15 @@ pub enum Fault {
         /// How far apart.
         gap: Micros,
     },
+    /// The gateway takes no webhook.
+    Gateway {
+        /// From.
+        from: Micros,
+        /// Until.
+        to: Micros,
+        /// It dies; otherwise it ends in good order.
+        is_killed: bool,
+    },
     /// The provider is in trouble.
     Provider {
         /// From.
@@ -275,7 +286,23 @@ pub fn schedule(shape: &Shape) -> Vec<Fault> {
         3 => doubtful_drains(&mut rng, shape, &mut faults),
         _ => {}
     }
+    silence(shape, &mut faults);
     faults
+}
+
+/// Now and then the gateway is away. In every fourth run answers are lost all the time, and many
+/// webhooks come too late for the doubt, or never.
+fn silence(shape: &Shape, faults: &mut Vec<Fault>) {
+    let mut rng = Rng::new(shape.seed, Concern::Silence);
+    for _ in 0..rng.between(0, 2) {
+        let from = rng.between(seconds(5), shape.traffic + seconds(60));
+        let to = from + rng.between(ms(500), seconds(40));
+        faults.push(Fault::Gateway { from, to, is_killed: rng.chance(700) });
+    }
+    if shape.seed.is_multiple_of(4) {
+        let to = shape.traffic + seconds(120);
+        faults.push(Fault::Provider { from: seconds(3), to, trouble: Trouble::Silent });
+    }
 }
 
 fn draw(rng: &mut Rng, shape: &Shape, after: Micros) -> Fault {

@@ -53,11 +53,19 @@ pub enum Mutation {
     DecisionUnchecked,
     /// What send remembers of cancels that came too early or too late is not stored.
     WithdrawalNotStored,
+    /// The gateway reports that it served, and none of its gaps.
+    GapsForgotten,
+    /// Any webhook of a number stands for three later calls that were heard of.
+    WitnessesInvented,
+    /// Send takes marketing for utility.
+    MarketingResent,
+    /// Evidence says that everything up to the end of time was processed and used.
+    ArrivalsInvented,
 }
 
 impl Mutation {
     /// All of them, each with the promise that the oracle must name.
-    pub const ALL: [(Mutation, &'static str); 21] = [
+    pub const ALL: [(Mutation, &'static str); 25] = [
         (Mutation::EffectsBeforeCommit, "I3"),
         (Mutation::ResendOnTimeout, "I4"),
         (Mutation::LastStatusWins, "I10"),
@@ -79,5 +87,9 @@ impl Mutation {
         (Mutation::SuppressionIgnored, "I11"),
         (Mutation::DecisionUnchecked, "I4"),
         (Mutation::WithdrawalNotStored, "cancel"),
+        (Mutation::GapsForgotten, "I5"),
+        (Mutation::WitnessesInvented, "I5"),
+        (Mutation::MarketingResent, "I4"),
+        (Mutation::ArrivalsInvented, "I5"),
     ];
 }

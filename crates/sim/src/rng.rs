@@ -24,6 +24,8 @@ pub enum Concern {
     Changes,
     /// Which dispatches stand in the log twice.
     Repeats,
+    /// When the gateway is away, and webhooks are late.
+    Silence,
 }
 
 /// A stream of random numbers (Steele, Lea, Flood 2014).

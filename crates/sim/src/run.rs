@@ -9,12 +9,12 @@ use crate::mutation::Mutation;
 use crate::oracle::{self, Violation};
 use crate::process::core::Rebalance;
 use crate::process::{Process, hosted};
-use crate::provider::{self, Provider, gateway, trouble};
+use crate::provider::{self, Provider, account, gateway, trouble};
 use crate::repeat;
 use crate::shape::{PER_STAGE, STAGES, Shape};
 use crate::time::{Micros, ms, seconds};
 use crate::trace::{Note, Trace};
-use crate::workload::{self, Upstream, account};
+use crate::workload::{self, Upstream};
 
 /// Everything that decides a run.
 #[derive(Clone, Debug)]
@@ -80,7 +80,7 @@ struct World<'p> {
 impl<'p> World<'p> {
     fn new(plan: &'p Plan, upstream: Vec<Upstream>, trace: Trace) -> Self {
         let shape = plan.shape.clone();
-        let config = account::at_provider(&shape);
+        let config = workload::account::at_provider(&shape);
         let provider = Provider::new(config, shape.seed);
         let processes =
             (0..STAGES.len() * PER_STAGE).map(|index| hosted::process(&shape, index)).collect();
@@ -110,6 +110,7 @@ impl<'p> World<'p> {
                 | Fault::Clock { from, .. }
                 | Fault::Far { from, .. }
                 | Fault::Storm { from, .. }
+                | Fault::Gateway { from, .. }
                 | Fault::Provider { from, .. } => *from,
                 Fault::Crash { .. }
                 | Fault::Freeze { .. }
@@ -118,6 +119,7 @@ impl<'p> World<'p> {
             };
             env.at(at, Event::Fault(index));
         }
+        account::start(env);
         env.at(ms(300), Event::Sweep);
         env.at(seconds(45), Event::Snapshot);
         env.at(repeat::EVERY, Event::Repeat);
@@ -202,6 +204,7 @@ impl<'p> World<'p> {
             }
             Event::WebhooksDue => gateway::post_due(env),
             Event::Post(number) => gateway::receive(env, number),
+            Event::GatewayReports(token) => account::report(env, token),
             Event::Upstream(index) => self.produce(index),
             Event::Fault(index) => self.fault(self.plan.faults[index]),
             Event::BrokerBack => env.log.forgive(env.now),
@@ -310,6 +313,11 @@ impl<'p> World<'p> {
                 env.counts.one("storms");
                 self.disturb(stage, None, times, gap);
             }
+            Fault::Gateway { to, is_killed, .. } if env.now < to => {
+                account::leave(env, is_killed);
+                self.once_more(fault, to);
+            }
+            Fault::Gateway { .. } => account::start(env),
             Fault::Provider { to, trouble, .. } if env.now < to => {
                 trouble::begin(env, trouble);
                 self.once_more(fault, to);

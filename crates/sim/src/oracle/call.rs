@@ -6,8 +6,8 @@ use sendplane_domain::id::MessageId;
 use sendplane_domain::opaque::OpaqueData;
 use sendplane_wire::record::{Attempt, AttemptEvent, Disposition};
 
-use super::Verdict;
 use super::reading::{At, Facts};
+use super::{Verdict, silence};
 use crate::env::Env;
 use crate::evidence::CallSeen;
 use crate::process::hosted::HASH_KEY;
@@ -46,7 +46,7 @@ pub fn check(env: &mut Env, facts: &Facts, verdict: &mut Verdict) {
         doubts += count(AttemptEvent::InDoubt);
         expired(*message, &events, verdict);
     }
-    duplicates(facts, &accepted, verdict);
+    duplicates(env, facts, &accepted, verdict);
     env.counts.add("intents", intents);
     env.counts.add("retries", retries);
     env.counts.add("doubts", doubts);
@@ -129,9 +129,10 @@ fn causes(facts: &Facts, message: MessageId, events: &[&Attempt], verdict: &mut 
             verdict.message("I4", message, detail);
         }
         let is_failed = |one: &&Attempt| {
-            let proves = matches!(one.event, AttemptEvent::Refused | AttemptEvent::NotSent);
+            // A re-send after doubt has an oracle of its own.
+            let ends = [AttemptEvent::Refused, AttemptEvent::NotSent, AttemptEvent::GaveUp];
             let goes_on = [Disposition::Retry, Disposition::Replan].contains(&one.disposition);
-            proves && Some(one.attempt) == last && goes_on
+            ends.contains(&one.event) && Some(one.attempt) == last && goes_on
         };
         if last.is_some() && !earlier.iter().any(is_failed) {
             let detail = format!("attempt {attempt} was made though the one before may have come");
@@ -171,11 +172,9 @@ fn proofs(message: MessageId, events: &[&Attempt], accepted: &Accepted, verdict:
 fn expired(message: MessageId, events: &[&Attempt], verdict: &mut Verdict) {
     let end = events.iter().position(|one| {
         let is_final = matches!(one.disposition, Disposition::Reject | Disposition::DeadLetter);
-        is_final
-            || matches!(
-                one.event,
-                AttemptEvent::Expired | AttemptEvent::GaveUp | AttemptEvent::Cancelled
-            )
+        let gave_up = one.event == AttemptEvent::GaveUp && one.disposition != Disposition::Retry;
+        let is_over = matches!(one.event, AttemptEvent::Expired | AttemptEvent::Cancelled);
+        is_final || gave_up || is_over
     });
     let Some(end) = end else { return };
     if events[end + 1..].iter().any(|one| one.event == AttemptEvent::Submitting) {
@@ -183,16 +182,23 @@ fn expired(message: MessageId, events: &[&Attempt], verdict: &mut Verdict) {
     }
 }
 
-/// I5: nobody has a message twice. Where somebody has, and a webhook of each came, it is said.
-fn duplicates(facts: &Facts, accepted: &Accepted, verdict: &mut Verdict) {
-    let mut by_message: BTreeMap<MessageId, usize> = BTreeMap::new();
-    for ((message, _), times) in accepted {
-        *by_message.entry(*message).or_default() += times;
+/// I5: nobody has a message twice, but after a re-send that silence allowed. Where somebody has, and
+/// an answer or a webhook told of each, it is said.
+fn duplicates(env: &mut Env, facts: &Facts, accepted: &Accepted, verdict: &mut Verdict) {
+    let mut by_message: BTreeMap<MessageId, Vec<(u32, usize)>> = BTreeMap::new();
+    for ((message, attempt), times) in accepted {
+        by_message.entry(*message).or_default().push((*attempt, *times));
     }
-    for (message, times) in by_message {
+    for (message, attempts) in by_message {
+        let times: usize = attempts.iter().map(|(_, times)| times).sum();
         if times < 2 {
             continue;
         }
+        env.counts.one("duplicates at the customer");
+        let is_allowed = silence::resent(facts, message).count() + 1 >= times
+            && attempts.iter().all(|(_, times)| *times == 1);
+        let known = attempts.iter().filter(|(attempt, _)| is_known(facts, message, *attempt));
+        let known = known.count();
         let rows = facts.outcomes.get(&message).into_iter().flatten();
         let is_told = rows.into_iter().any(|at: &At<_>| {
             at.record
@@ -200,7 +206,24 @@ fn duplicates(facts: &Facts, accepted: &Accepted, verdict: &mut Verdict) {
                 .as_deref()
                 .is_some_and(|text| text.contains("messages at the provider"))
         });
-        let detail = format!("the customer has it {times} times, reported: {is_told}");
-        verdict.message("I5", message, detail);
+        if is_told {
+            env.counts.one("duplicates detected");
+        }
+        if !is_allowed || known > 1 && !is_told {
+            let detail = format!("the customer has it {times} times, reported: {is_told}");
+            verdict.message("I5", message, detail);
+        }
     }
+}
+
+/// Whether an answer or a webhook told of the wamid of this attempt.
+fn is_known(facts: &Facts, message: MessageId, attempt: u32) -> bool {
+    let is_answered = facts
+        .attempts
+        .get(&message)
+        .into_iter()
+        .flatten()
+        .any(|at| at.record.wamid.is_some() && u32::try_from(at.record.attempt) == Ok(attempt));
+    is_answered
+        || silence::statuses(facts).any(|one| (one.message, one.attempt) == (message, attempt))
 }

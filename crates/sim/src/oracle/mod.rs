@@ -7,7 +7,7 @@
 //! | I2 | one message per key; repetitions and other contents are told apart | [`fate`] |
 //! | I3 | each call follows the commit of its attempt's intent, within 2 s of it by true time | [`call`] |
 //! | I4 | one call per intent; a further intent only after the one before was refused or proven unsent, which the ledger confirms, and only under a decision that released it | [`call`] |
-//! | I5 | no customer has a message twice (no re-send after doubt exists yet, so none may); no end claims "undelivered" of what the ledger accepted and no webhook denied | [`call`], [`outcome`] |
+//! | I5 | a call after a doubt only for a utility, once, and only where bodies, posts and the gateway's records say that silence was proven; no customer has a message twice otherwise, and where both are known it is said; no end claims "undelivered" of what the ledger accepted and no webhook denied | [`silence`], [`call`], [`outcome`] |
 //! | I6 | every store, at any time, is the fold of a committed prefix that ends at a commit record; transactions are whole; a restore finds state and offsets of one transaction | [`state`] |
 //! | I7 | per task: `txn_seq` without gap, generations never backwards, one session per generation, group offsets in the same transaction; results applied under the ownership that started them | [`state`] |
 //! | I8 | calls per number in any sliding second, and committed debits by the cycles' own time | [`rate`] |
@@ -17,8 +17,7 @@
 //! | cancel | each cancel is answered for each of its messages; no intent in the transaction of an answer or after it; cancelled means not sent | [`cancel`] |
 //! | I12 | 200 only after the append; nothing forged in the log | [`webhook`] |
 //!
-//! Not checked yet: I5's re-sends after doubt (no stage builds them), I9's
-//! turns among tenants (slots are not modelled here). Calls of a process that froze between the check
+//! Not checked yet: I9's turns among tenants (slots are not modelled here). Calls of a process that froze between the check
 //! of the deadline and the first byte are exempt from the times of I3 and I8: nothing inside a
 //! process could keep them.
 
@@ -29,6 +28,7 @@ pub mod fate;
 pub mod outcome;
 pub mod rate;
 pub mod reading;
+pub mod silence;
 pub mod state;
 pub mod webhook;
 
@@ -83,6 +83,7 @@ pub fn judge(env: &mut Env, upstream: &[Upstream]) -> Vec<Violation> {
     state::check(env, &facts, &mut verdict);
     fate::check(env, &facts, &mut verdict);
     call::check(env, &facts, &mut verdict);
+    silence::check(env, &facts, &mut verdict);
     rate::check(env, &facts, &mut verdict);
     outcome::check(env, &facts, &mut verdict);
     consent::check(env, &facts, &mut verdict);

@@ -7,7 +7,7 @@ use sendplane_stage_api::commit::{COMMIT_KEY, CommitRecord};
 use sendplane_wire::codec::AvroRecord;
 use sendplane_wire::record::{
     AdmittedMessage, Attempt, CancelAnswer, CancelRequest, ConsentChange, DecidingStage, Decision,
-    Dispatch, Outcome, ReroutedRecord, SendRequest, Suppression, WebhookBody,
+    Dispatch, GatewayStatus, Outcome, ReroutedRecord, SendRequest, Suppression, WebhookBody,
 };
 use sendplane_wire::topic;
 
@@ -81,6 +81,8 @@ pub struct Facts {
     pub suppressions: Vec<At<Suppression>>,
     /// Bodies of webhooks that can be read.
     pub webhooks: Vec<At<WebhookBody>>,
+    /// What gateways said of themselves, in the order of the log.
+    pub gateways: Vec<At<GatewayStatus>>,
     /// Dead letters of every stage.
     pub dead: Vec<At<Entry>>,
     /// The transactions of every task.
@@ -109,6 +111,7 @@ impl Facts {
             cancel_answers: read(env, &[topic::CANCEL_ANSWERS]),
             suppressions: read(env, &[topic::SUPPRESSIONS]),
             webhooks: read(env, &[topic::WEBHOOKS]),
+            gateways: read(env, &[topic::GATEWAYS]),
             dead: dead_letters(env),
             commits: commits(env),
         }

@@ -14,6 +14,7 @@ use sendplane_stages::status_reconcile::{self, Settings, StatusReconcile, Status
 
 use super::core::Core;
 use super::{Process, Runner, sabotage};
+use crate::mutation::Mutation;
 use crate::shape::{STAGES, Shape};
 
 /// The secret of the modelled deployment.
@@ -39,6 +40,9 @@ pub trait Hosted: Stage {
 
     /// Before a record is applied, for one of the mutations.
     fn forget_statuses(_record: &Self::Record, _cycle: &mut Cycle<'_, Self>) {}
+
+    /// The same, for those that make send believe what is not so.
+    fn deceive(_mutation: Mutation, _record: &mut Self::Record, _cycle: &mut Cycle<'_, Self>) {}
 }
 
 impl Hosted for Ingest {}
@@ -56,6 +60,10 @@ impl Hosted for SendStage {
 
     fn take_for_later(record: &mut send::Record) {
         sabotage::take_for_later(record);
+    }
+
+    fn deceive(mutation: Mutation, record: &mut send::Record, cycle: &mut Cycle<'_, Self>) {
+        sabotage::deceive(mutation, record, cycle);
     }
 }
 

@@ -2,10 +2,13 @@
 
 use std::collections::VecDeque;
 
+use sendplane_domain::id::MessageId;
+use sendplane_domain::time::Timestamp;
 use sendplane_stage_api::Cycle;
 use sendplane_stage_api::overlay::Writes;
 use sendplane_stage_api::table::{decode_value, encode_value};
-use sendplane_stages::send;
+use sendplane_stages::send::silence::{WITNESSES, Witnesses};
+use sendplane_stages::send::{self, SendStage};
 use sendplane_stages::status_reconcile::row::{MESSAGES, MessageRow};
 use sendplane_stages::status_reconcile::{Record, StatusReconcile};
 use serde_json::Value;
@@ -51,6 +54,32 @@ pub(super) fn forget_statuses(record: &Record, cycle: &mut Cycle<'_, StatusRecon
     }
     row.facts = serde_json::from_value(facts).expect("the same shape");
     cycle.set_system(key, Some(encode_value(&row)));
+}
+
+/// Makes send believe what is not so.
+pub(super) fn deceive(
+    mutation: Mutation,
+    record: &mut send::Record,
+    cycle: &mut Cycle<'_, SendStage>,
+) {
+    match (mutation, record) {
+        (Mutation::MarketingResent, send::Record::Dispatch(dispatch)) => {
+            dispatch.category = "utility".to_owned();
+        }
+        (Mutation::WitnessesInvented, send::Record::Feedback(feedback)) => {
+            let heard = [1, 2, 3].map(|number| {
+                (Timestamp::from_millis(i64::MAX), MessageId::from_bytes([number; 16]))
+            });
+            let number = (feedback.tenant.clone(), feedback.phone_number_id.clone());
+            let row = encode_value(&Witnesses(heard.to_vec()));
+            cycle.set_system(WITNESSES.store_key(&number), Some(row));
+        }
+        (Mutation::ArrivalsInvented, send::Record::Feedback(feedback)) => {
+            feedback.received_at = Timestamp::from_millis(i64::MAX);
+            feedback.path_whole_since = Some(Timestamp::default());
+        }
+        _ => {}
+    }
 }
 
 impl<S: Hosted> Runner<S> {

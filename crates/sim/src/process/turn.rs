@@ -272,6 +272,9 @@ fn take_record<S: Hosted>(
     if is_repeated && env.mutation == Some(Mutation::DecisionUnchecked) {
         S::take_for_later(&mut decoded);
     }
+    if let Some(mutation) = env.mutation {
+        S::deceive(mutation, &mut decoded, cycle);
+    }
     let trace = trace_of(&entry.headers);
     let applied = cycle.apply(Input::Record { record: decoded, meta }, trace);
     progress.encode(env, cycle, applied.outputs);

@@ -1,5 +1,6 @@
 //! Webhooks on their way: posted by the provider, taken by the gateway, and only then in the log.
 
+use sendplane_domain::path_health::Verdict;
 use sendplane_domain::shard::partition_of;
 use sendplane_provider_model::sign;
 use sendplane_wire::codec::Encoder;
@@ -8,6 +9,7 @@ use sendplane_wire::topic;
 use sendplane_wire::webhook::entry0_id;
 use sha2::{Digest, Sha256};
 
+use super::account;
 use crate::env::{Env, Event};
 use crate::evidence::PostSeen;
 use crate::log::partition::Entry;
@@ -58,7 +60,12 @@ pub fn post_due(env: &mut Env) {
 
 fn post(env: &mut Env, body: Vec<u8>, signature: String) {
     let is_forged = sign(&body, APP_SECRET) != signature;
-    env.seen.posts.push(PostSeen { body: body.clone(), is_forged, answered_at: None });
+    env.seen.posts.push(PostSeen {
+        body: body.clone(),
+        is_forged,
+        answered_at: None,
+        turned_away: Vec::new(),
+    });
     let number = env.provider.posts.len();
     env.provider.posts.push(Post { body, signature, times: 0 });
     let wait = env.provider.rng.between(ms(1), ms(40));
@@ -70,22 +77,27 @@ pub fn receive(env: &mut Env, number: usize) {
     let Post { body, signature, times } = &mut env.provider.posts[number];
     *times += 1;
     let times = *times;
+    let body = body.clone();
     // The gateway's own rule; its function lives in a crate with an HTTP server.
-    if sign(body, APP_SECRET) != *signature {
+    let is_forged = sign(&body, APP_SECRET) != *signature;
+    if is_forged {
         env.counts.one("gateway refusals");
+        account::took(env, Verdict::WrongSignature("sim"));
         return;
     }
-    let body = body.clone();
     let answers_first = env.has(Mutation::AnswerBeforeAppend);
-    let is_taken = env.has_broker();
+    let is_taken = env.has_broker() && env.provider.account.serves();
     let now = env.now;
     if is_taken || answers_first {
         env.seen.posts[number].answered_at.get_or_insert(now);
     }
     if is_taken {
         append(env, body);
+        account::took(env, Verdict::Taken("sim"));
     } else {
-        env.counts.one("gateway without a broker");
+        env.counts.one(if env.has_broker() { "gateway away" } else { "gateway without a broker" });
+        env.seen.posts[number].turned_away.push(now);
+        account::took(env, Verdict::TurnedAway);
     }
     let is_heard = !env.provider.rng.chance(40);
     if (is_taken || answers_first) && is_heard {
@@ -108,7 +120,7 @@ fn append(env: &mut Env, body: Vec<u8>) {
         received_at,
         body,
         secret: WebhookSecret::Current,
-        gateway: "gateway-0".to_owned(),
+        gateway: account::INSTANCE.to_owned(),
     };
     let encoder: Encoder<WebhookBody> = SCHEMAS.encoder(topic::WEBHOOKS);
     let value = encoder.encode(&record).expect("a webhook can be encoded");

@@ -10,8 +10,10 @@
 //! [`sendplane_provider_model`]'s. The steps between are those of `send::runner` and of the
 //! provider client, whose rules are repeated here: the pacer, the gate in front of the body.
 //!
-//! Reading order: this file (calls), [`gateway`] (webhooks), [`trouble`] (faults of the provider).
+//! Reading order: this file (calls), [`gateway`] (webhooks), [`account`] (what the gateway says of
+//! itself), [`trouble`] (faults of the provider).
 
+pub mod account;
 pub mod gateway;
 pub mod trouble;
 
@@ -87,6 +89,7 @@ pub struct Provider {
     /// Webhooks posted.
     posts: Vec<Post>,
     webhooks_at: Option<Micros>,
+    account: account::Account,
     rng: Rng,
     troubles: Vec<crate::fault::Trouble>,
 }
@@ -100,6 +103,7 @@ impl Provider {
             pacers: BTreeMap::new(),
             posts: Vec::new(),
             webhooks_at: None,
+            account: account::Account::new(),
             rng: Rng::new(seed, Concern::Webhooks),
             troubles: Vec::new(),
         }

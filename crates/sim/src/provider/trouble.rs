@@ -54,6 +54,12 @@ fn turn(env: &mut Env) {
             }
             Trouble::Slow => faults.latency_ms = MsRange::new(2_000, 16_000),
             Trouble::Garbage => faults.garbage_answer = 0.6,
+            Trouble::Silent => {
+                faults.lose_answer = 0.3;
+                faults.webhook_drop = 0.3;
+                faults.webhook_reorder = 0.5;
+                faults.webhook_shift_ms = MsRange::new(100, 240_000);
+            }
             Trouble::Webhooks => {
                 faults.webhook_drop = 0.3;
                 faults.webhook_duplicate = 0.3;

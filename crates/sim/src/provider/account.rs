@@ -1,0 +1,141 @@
+//! What the gateway says of itself, in the topic of gateways. What counts as a gap is production's
+//! own [`PathHealth`]; when it is asked and told are the rules of the gateway's process, repeated
+//! here.
+
+use sendplane_domain::path_health::{PathAccount, PathHealth, Verdict};
+use sendplane_wire::codec::Encoder;
+use sendplane_wire::record::{GatewayGap, GatewayStatus};
+use sendplane_wire::topic;
+
+use crate::env::{Env, Event};
+use crate::log::partition::Entry;
+use crate::mutation::Mutation;
+use crate::process::hosted::SCHEMAS;
+use crate::time::{Micros, seconds, true_wall};
+
+/// Name of the only gateway.
+pub const INSTANCE: &str = "gateway-0";
+
+/// How often it reports.
+const EVERY: Micros = seconds(8);
+
+/// How long a start waits when there is no broker.
+const RETRY: Micros = seconds(1);
+
+/// No doubt is judged so long after the last request.
+const REPORTS_AFTER_TRAFFIC: Micros = seconds(15 * 60);
+
+/// The account of the gateway.
+pub struct Account {
+    phase: Phase,
+    health: PathHealth,
+    /// The newest record in the log.
+    last: Option<PathAccount>,
+    /// Of this start.
+    token: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Away,
+    /// It answers, but takes nothing yet.
+    Starting,
+    Serving,
+}
+
+impl Account {
+    /// Of a gateway that was never started.
+    pub(super) fn new() -> Self {
+        let health = PathHealth::start(None, true_wall(0));
+        Self { phase: Phase::Away, health, last: None, token: 0 }
+    }
+
+    /// Whether it takes webhooks.
+    pub(super) fn serves(&self) -> bool {
+        self.phase == Phase::Serving
+    }
+}
+
+/// The gateway starts.
+pub fn start(env: &mut Env) {
+    let now = env.now;
+    let account = &mut env.provider.account;
+    if account.phase != Phase::Away {
+        return;
+    }
+    account.phase = Phase::Starting;
+    account.token += 1;
+    account.health = PathHealth::start(None, true_wall(now));
+    let token = account.token;
+    env.after(0, Event::GatewayReports(token));
+}
+
+/// The gateway ends: killed, or in good order.
+pub fn leave(env: &mut Env, is_killed: bool) {
+    let was_serving = env.provider.account.serves();
+    env.provider.account.phase = Phase::Away;
+    env.provider.account.token += 1;
+    env.counts.one(if is_killed { "gateway deaths" } else { "gateway stops" });
+    if was_serving && !is_killed && env.has_broker() {
+        let now = env.now;
+        let stopped = env.provider.account.health.stop(true_wall(now));
+        write(env, stopped);
+    }
+}
+
+/// It is time to report, or to begin to serve.
+pub fn report(env: &mut Env, token: u64) {
+    if env.provider.account.token != token {
+        return;
+    }
+    let now = true_wall(env.now);
+    let has_broker = env.has_broker();
+    let account = &mut env.provider.account;
+    if account.phase == Phase::Starting && has_broker {
+        account.health.resume(account.last.as_ref(), now);
+        account.phase = Phase::Serving;
+    }
+    let is_serving = account.phase == Phase::Serving;
+    if has_broker {
+        let status = account.health.account(now);
+        write(env, status);
+    }
+    if env.now < env.shape.traffic + REPORTS_AFTER_TRAFFIC {
+        env.after(if is_serving { EVERY } else { RETRY }, Event::GatewayReports(token));
+    }
+}
+
+/// What became of a post. The modelled gateway answers at once.
+pub(super) fn took(env: &mut Env, verdict: Verdict<'_>) {
+    let now = true_wall(env.now);
+    let account = &mut env.provider.account;
+    if account.phase == Phase::Away {
+        return;
+    }
+    let ticket = account.health.begin(now);
+    account.health.end(ticket, verdict, now);
+}
+
+fn write(env: &mut Env, mut account: PathAccount) {
+    if env.has(Mutation::GapsForgotten) {
+        account.gaps.clear();
+    }
+    env.provider.account.last = Some(account.clone());
+    let gaps = account.gaps.iter().map(|gap| GatewayGap { since: gap.since, until: gap.until });
+    let row = GatewayStatus {
+        instance: INSTANCE.to_owned(),
+        started_at: account.started_at,
+        alive_at: account.alive_at,
+        is_stopped: account.is_stopped,
+        gaps: gaps.collect(),
+    };
+    let encoder: Encoder<GatewayStatus> = SCHEMAS.encoder(topic::GATEWAYS);
+    let entry = Entry {
+        key: Some(INSTANCE.as_bytes().to_vec()),
+        value: Some(encoder.encode(&row).expect("a status can be encoded")),
+        headers: Vec::new(),
+        timestamp: true_wall(env.now),
+    };
+    env.counts.one("gateway reports");
+    env.log.append(topic::GATEWAYS, 0, entry, env.now);
+}
