@@ -83,6 +83,17 @@ pub fn cases(records: &mut Records, topic: &'static str) -> Vec<Case> {
             let key = |cancel: &Cancellation| (cancel.tenant.to_string(), String::new());
             changed(records, topic, CANCELLATIONS, Message::cancellation, key)
         }
+        topic::SUPPRESSIONS => {
+            let key = |row: &Suppression| (row.tenant.to_string(), String::new());
+            changed(records, topic, SUPPRESSIONS, Message::suppression, key)
+        }
+        topic::POLICY_FEEDBACK => changed(records, topic, REPLANS, Message::replan, |replan| {
+            (replan.tenant.to_string(), replan.idempotency_key.to_string())
+        }),
+        topic::NOTICES => {
+            let key = |notice: &Notice| (notice.tenant.to_string(), String::new());
+            changed(records, topic, NOTICES, Message::notice, key)
+        }
         topic::WEBHOOKS => bodies::webhooks(records),
         topic::REROUTED => bodies::rerouted(records),
         other => panic!("{other} is an input as well: say what can be wrong with its fields"),
@@ -433,6 +444,58 @@ const RECEIPTS: &[Change<Receipt>] = &[
         r.price_category = text("\0");
     }),
     ("dead record_too_large", "title of 900 KB", |r| r.error_title = Some("t".repeat(900_000))),
+];
+
+const SUPPRESSIONS: &[Change<Suppression>] = &[
+    ("used", "empty fields", |s| {
+        s.tenant = TenantId::new("");
+        s.contact_hash = KeyedHash::new("");
+    }),
+    ("used", "counter below zero", |s| s.consent_seq = i64::MIN),
+    ("used", "published at the beginning", |s| s.published_at = MIN),
+    ("used", "published at the end", |s| s.published_at = MAX),
+    ("used", "hash of 100 KB", |s| s.contact_hash = KeyedHash::new("\0".repeat(100_000))),
+    ("dead record_too_large", "hash of 900 KB", |s| {
+        s.contact_hash = KeyedHash::new("h".repeat(900_000));
+    }),
+];
+
+const REPLANS: &[Change<Replan>] = &[
+    ("dead replan_invalid", "decision 0", |r| r.decision_seq = 0),
+    ("dead replan_invalid", "decision below zero", |r| r.decision_seq = i32::MIN),
+    ("ends BLOCKED replanned_too_often", "the last decision there can be", |r| {
+        r.decision_seq = i32::MAX;
+    }),
+    ("ends BLOCKED tenant_unknown", "unknown tenant", |r| r.tenant = TenantId::new("nobody")),
+    ("ends BLOCKED template_unknown", "template no tenant has", |r| {
+        r.template_name = TemplateName::new("a/b/c");
+    }),
+    ("ends EXPIRED deadline_passed", "deadline at the beginning", |r| r.deadline = MIN),
+    ("ends READ", "reason of controls", |r| r.reason = "\0\u{202e}".repeat(100)),
+    ("dead record_too_large", "reason of 900 KB", |r| r.reason = "r".repeat(900_000)),
+];
+
+const NOTICES: &[Change<Notice>] = &[
+    ("used", "kind nobody knows", |n| n.kind = NoticeKind::Unknown),
+    ("used", "empty fields", |n| {
+        n.tenant = TenantId::new("");
+        n.waba_id = String::new();
+        n.phone_number_id = Some(PhoneNumberId::new(""));
+    }),
+    ("used", "a limit without its number", |n| {
+        n.kind = NoticeKind::Throughput;
+        n.phone_number_id = None;
+        n.messages_per_second = Some(i32::MIN);
+    }),
+    ("used", "a template without its name", |n| n.kind = NoticeKind::TemplateStatus),
+    ("used", "a template nobody has", |n| {
+        n.kind = NoticeKind::TemplateStatus;
+        n.template_name = Some(TemplateName::new("../../x"));
+        n.template_language = text("\u{202e}");
+        n.status = text("\0");
+    }),
+    ("used", "times at the ends", |n| n.received_at = MAX),
+    ("dead record_too_large", "value of 900 KB", |n| n.value = "v".repeat(900_000)),
 ];
 
 /// Values that no writer of ours can produce: other text in the place of ids, numbers and lanes.

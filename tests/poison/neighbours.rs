@@ -67,6 +67,16 @@ pub fn neighbour(
             };
             (known, value, after, ends("CANCELLED"))
         }
+        // Policy knows of no change: it releases the message again and again, and then no more.
+        topic::SUPPRESSIONS => {
+            let dispatch = records.encode(topic::DISPATCH_TRANSACTIONAL, &message.dispatch(lane));
+            let after = vec![raw(topic::DISPATCH_TRANSACTIONAL, dispatch)];
+            (known, records.encode(topic, &message.suppression()), after, ends("BLOCKED"))
+        }
+        topic::POLICY_FEEDBACK => {
+            (vec![], records.encode(topic, &message.replan()), vec![], ends("READ"))
+        }
+        topic::NOTICES => (vec![], records.encode(topic, &message.notice()), vec![], Expect::Used),
         topic::WEBHOOKS => {
             let hash = records.wamid_hash(&message.wamid());
             let attempt = message.attempt(AttemptEvent::Accepted, Some(hash));

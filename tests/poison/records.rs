@@ -302,6 +302,63 @@ impl Message {
         }
     }
 
+    /// What policy says of its contact: a consent newer than any dispatch's.
+    pub fn suppression(&self) -> Suppression {
+        Suppression {
+            tenant: self.tenant(),
+            contact_hash: self.contact(),
+            consent_seq: 1,
+            marketing_withdrawn: true,
+            all_withdrawn: true,
+            changed_at: wall(),
+            published_at: wall(),
+        }
+    }
+
+    /// Send gives it back.
+    pub fn replan(&self) -> Replan {
+        let admitted = self.admitted(Lane::Transactional);
+        Replan {
+            message_id: self.id,
+            tenant: admitted.tenant,
+            decision_seq: 1,
+            reason: "consent_changed".into(),
+            template_version: None,
+            idempotency_key: admitted.idempotency_key,
+            order_id: None,
+            lane: admitted.lane,
+            recipient: admitted.recipient,
+            contact_hash: admitted.contact_hash,
+            template_name: admitted.template_name,
+            template_language: admitted.template_language,
+            variables: admitted.variables,
+            campaign: admitted.campaign,
+            phone_number_id: admitted.phone_number_id,
+            created_at: admitted.created_at,
+            admitted_at: admitted.admitted_at,
+            deadline: admitted.deadline,
+            given_back_at: wall(),
+        }
+    }
+
+    /// What a webhook says of its number.
+    pub fn notice(&self) -> Notice {
+        Notice {
+            tenant: self.tenant(),
+            waba_id: "200000000000001".into(),
+            kind: NoticeKind::Quality,
+            phone_number_id: Some(self.number()),
+            messages_per_second: None,
+            users_per_day: None,
+            template_name: None,
+            template_language: None,
+            status: Some("FLAGGED".into()),
+            category: None,
+            value: "{}".into(),
+            received_at: wall(),
+        }
+    }
+
     /// Its caller wants it no more.
     pub fn cancel(&self) -> CancelRequest {
         CancelRequest {

@@ -284,6 +284,7 @@ pub fn schedule(shape: &Shape) -> Vec<Fault> {
         1 => frozen_calls(&mut rng, shape, &mut faults),
         2 => late_ends(&mut rng, shape, &mut faults),
         3 => doubtful_drains(&mut rng, shape, &mut faults),
+        4 => frozen_commits(&mut rng, shape, &mut faults),
         _ => {}
     }
     silence(shape, &mut faults);
@@ -387,6 +388,18 @@ fn frozen_calls(rng: &mut Rng, shape: &Shape, faults: &mut Vec<Fault>) {
         let after = rng.between(seconds(2), shape.traffic);
         let point = *rng.pick(&[Point::CallBeforeCheck, Point::CallBeforeWrite]);
         let length = rng.between(seconds(1), seconds(25));
+        faults.push(Fault::Freeze { process, after, point, length });
+    }
+}
+
+/// Send freezes where it knows, or could know, that calls are granted, for longer than they may
+/// take to start.
+fn frozen_commits(rng: &mut Rng, shape: &Shape, faults: &mut Vec<Fault>) {
+    let process = shape.first_of(shape.send());
+    for _ in 0..8 {
+        let after = rng.between(seconds(2), shape.traffic);
+        let point = *rng.pick(&[Point::BeforeEndTxnAnswer, Point::BeforeStore]);
+        let length = rng.between(seconds(2), seconds(8));
         faults.push(Fault::Freeze { process, after, point, length });
     }
 }

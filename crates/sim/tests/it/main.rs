@@ -2,6 +2,7 @@
 
 mod matrix;
 mod mutations;
+mod probe;
 mod seeds;
 mod takeovers;
 
