@@ -89,6 +89,7 @@ pub const REQUIRED: &[&str] = &[
     "gateway answers lost",
     "gateway away",
     "gateway deaths",
+    "gateway overloads",
     "gateway refusals",
     "gateway reports",
     "gateway stops",

@@ -313,11 +313,11 @@ impl<'p> World<'p> {
                 env.counts.one("storms");
                 self.disturb(stage, None, times, gap);
             }
-            Fault::Gateway { to, is_killed, .. } if env.now < to => {
-                account::leave(env, is_killed);
+            Fault::Gateway { to, away, .. } if env.now < to => {
+                account::leave(env, away);
                 self.once_more(fault, to);
             }
-            Fault::Gateway { .. } => account::start(env),
+            Fault::Gateway { .. } => account::come_back(env),
             Fault::Provider { to, trouble, .. } if env.now < to => {
                 trouble::begin(env, trouble);
                 self.once_more(fault, to);

@@ -8,6 +8,7 @@ use sendplane_wire::record::{GatewayGap, GatewayStatus};
 use sendplane_wire::topic;
 
 use crate::env::{Env, Event};
+use crate::fault::Away;
 use crate::log::partition::Entry;
 use crate::mutation::Mutation;
 use crate::process::hosted::SCHEMAS;
@@ -33,6 +34,8 @@ pub struct Account {
     last: Option<PathAccount>,
     /// Of this start.
     token: u64,
+    /// It serves, and has no room.
+    is_full: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -47,12 +50,12 @@ impl Account {
     /// Of a gateway that was never started.
     pub(super) fn new() -> Self {
         let health = PathHealth::start(None, true_wall(0));
-        Self { phase: Phase::Away, health, last: None, token: 0 }
+        Self { phase: Phase::Away, health, last: None, token: 0, is_full: false }
     }
 
     /// Whether it takes webhooks.
     pub(super) fn serves(&self) -> bool {
-        self.phase == Phase::Serving
+        self.phase == Phase::Serving && !self.is_full
     }
 }
 
@@ -70,9 +73,21 @@ pub fn start(env: &mut Env) {
     env.after(0, Event::GatewayReports(token));
 }
 
-/// The gateway ends: killed, or in good order.
-pub fn leave(env: &mut Env, is_killed: bool) {
-    let was_serving = env.provider.account.serves();
+/// Whatever kept it away is over.
+pub fn come_back(env: &mut Env) {
+    env.provider.account.is_full = false;
+    start(env);
+}
+
+/// The gateway takes nothing any more, for one of the reasons.
+pub fn leave(env: &mut Env, away: Away) {
+    let is_killed = away == Away::Killed;
+    if away == Away::Overloaded {
+        env.counts.one("gateway overloads");
+        env.provider.account.is_full = true;
+        return;
+    }
+    let was_serving = env.provider.account.phase == Phase::Serving;
     env.provider.account.phase = Phase::Away;
     env.provider.account.token += 1;
     env.counts.one(if is_killed { "gateway deaths" } else { "gateway stops" });

@@ -18,8 +18,10 @@ use crate::process::hosted::SCHEMAS;
 use crate::time::{Micros, START_MS, ms, seconds, true_wall};
 use crate::workload::account::APP_SECRET;
 
-/// Longest wait between two posts of a webhook.
+/// Longest usual wait between two posts of a webhook.
 const REPEAT_MAX: Micros = seconds(60);
+/// One that outlasts a doubt: Meta posts less and less often.
+const LONG_REPEAT: Micros = seconds(240);
 /// Posts of one webhook at most; Meta goes on for days.
 const POSTS_MAX: u32 = 12;
 
@@ -107,7 +109,8 @@ pub fn receive(env: &mut Env, number: usize) {
         env.counts.one("gateway answers lost");
     }
     if times < POSTS_MAX {
-        let wait = (seconds(1) << times.min(6)).min(REPEAT_MAX);
+        let is_long = !is_taken && env.provider.rng.chance(400);
+        let wait = if is_long { LONG_REPEAT } else { (seconds(1) << times.min(6)).min(REPEAT_MAX) };
         env.after(wait, Event::Post(number));
     }
 }
