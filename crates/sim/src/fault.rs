@@ -311,7 +311,6 @@ pub fn schedule(shape: &Shape) -> Vec<Fault> {
 /// webhooks come too late for the doubt, or never.
 fn silence(shape: &Shape, faults: &mut Vec<Fault>) {
     let mut rng = Rng::new(shape.seed, Concern::Silence);
-    let is_silent = shape.seed.is_multiple_of(4);
     // With and without gaps, so that silence is proven in some runs and in others not.
     let most = if shape.seed % 8 == 4 { 6 } else { 1 };
     for _ in 0..rng.between(0, most) {
@@ -319,7 +318,7 @@ fn silence(shape: &Shape, faults: &mut Vec<Fault>) {
         let to = from + rng.between(ms(500), seconds(40));
         faults.push(Fault::Gateway { from, to, away: *rng.pick(&Away::ALL) });
     }
-    if is_silent {
+    if shape.is_silent() {
         let to = shape.traffic + seconds(120);
         faults.push(Fault::Provider { from: seconds(3), to, trouble: Trouble::Silent });
     }

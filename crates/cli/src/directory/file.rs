@@ -6,7 +6,6 @@ use std::ops::RangeInclusive;
 
 use sendplane_domain::id::{PhoneNumberId, TemplateName, TenantId};
 use sendplane_domain::time::Timestamp;
-use sendplane_wire::cloud_api::ProductPolicy;
 use sendplane_wire::record::{ParameterFormat, Template, Tenant, TenantPhoneNumber};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -150,7 +149,6 @@ pub fn tenants(text: &str, now: Timestamp) -> Result<Vec<Tenant>, Vec<String>> {
             let fix = "is none of phone-numbers; add it there or name another";
             faults.add(&at, "default-phone-number-id", default, fix);
         }
-        faults.product_policy(&at, row);
         for (m, number) in row.phone_numbers.iter().enumerate() {
             let at = format!("{at}.phone-numbers[{m}]");
             faults.digits(&at, "phone-number-id", &number.phone_number_id);

@@ -31,8 +31,13 @@ impl<G: Globals> Default for View<G> {
 }
 
 impl<G: Globals> View<G> {
-    /// Reads to the end of the global topics.
-    pub fn catch_up<S: Stage<Globals = G>>(&mut self, log: &Log, codec: &dyn Codec<S>) {
+    /// Reads to the end of the global topics, each change as `seen` leaves it.
+    pub fn catch_up<S: Stage<Globals = G>>(
+        &mut self,
+        log: &Log,
+        codec: &dyn Codec<S>,
+        seen: impl Fn(&mut G::Change),
+    ) {
         for (index, topic) in G::topics().iter().enumerate() {
             let (found, next) = log.read_committed(topic, 0, self.ends[index], usize::MAX);
             self.ends[index] = next;
@@ -48,7 +53,8 @@ impl<G: Globals> View<G> {
                     headers: &entry.headers,
                 };
                 // A row that cannot be read keeps its previous value.
-                let Ok(change) = codec.decode_global(&raw) else { continue };
+                let Ok(mut change) = codec.decode_global(&raw) else { continue };
+                seen(&mut change);
                 self.tables.apply(&change);
                 if let Some(older) = self.newest.insert((index, key), offset) {
                     self.changes.remove(&(index, older));

@@ -4,7 +4,8 @@ use std::rc::Rc;
 use std::sync::LazyLock;
 
 use sendplane_domain::opaque::HashKey;
-use sendplane_stage_api::{Codec, Cycle, Stage};
+use sendplane_stage_api::{Codec, Cycle, Globals, Stage};
+use sendplane_stages::directory::Change;
 use sendplane_stages::ingest::{Ingest, IngestCodec, IngestSettings};
 use sendplane_stages::policy::{Policy, PolicyCodec, PolicySettings};
 use sendplane_stages::schemas::Schemas;
@@ -43,6 +44,9 @@ pub trait Hosted: Stage {
 
     /// The same, for those that make send believe what is not so.
     fn deceive(_mutation: Mutation, _record: &mut Self::Record, _cycle: &mut Cycle<'_, Self>) {}
+
+    /// Before a global row is applied, for the same.
+    fn deceive_globally(_mutation: Mutation, _change: &mut <Self::Globals as Globals>::Change) {}
 }
 
 impl Hosted for Ingest {}
@@ -64,6 +68,10 @@ impl Hosted for SendStage {
 
     fn deceive(mutation: Mutation, record: &mut send::Record, cycle: &mut Cycle<'_, Self>) {
         sabotage::deceive(mutation, record, cycle);
+    }
+
+    fn deceive_globally(mutation: Mutation, change: &mut Change) {
+        sabotage::deceive_globally(mutation, change);
     }
 }
 

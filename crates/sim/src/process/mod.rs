@@ -247,7 +247,12 @@ impl<S: Hosted> Runner<S> {
     }
 
     fn refresh_globals(&mut self, env: &Env) {
-        self.view.catch_up::<S>(&env.log, &*self.codec);
+        let mutation = env.mutation;
+        self.view.catch_up::<S>(&env.log, &*self.codec, |change| {
+            if let Some(mutation) = mutation {
+                S::deceive_globally(mutation, change);
+            }
+        });
         self.view_read_at = env.now;
     }
 

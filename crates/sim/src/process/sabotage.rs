@@ -7,6 +7,7 @@ use sendplane_domain::time::Timestamp;
 use sendplane_stage_api::Cycle;
 use sendplane_stage_api::overlay::Writes;
 use sendplane_stage_api::table::{decode_value, encode_value};
+use sendplane_stages::directory::Change;
 use sendplane_stages::send::silence::{WITNESSES, Witnesses};
 use sendplane_stages::send::{self, SendStage};
 use sendplane_stages::status_reconcile::row::{MESSAGES, MessageRow};
@@ -79,6 +80,13 @@ pub(super) fn deceive(
             feedback.path_whole_since = Some(Timestamp::default());
         }
         _ => {}
+    }
+}
+
+/// The same of the global tables: a category is only believed where both say so.
+pub(super) fn deceive_globally(mutation: Mutation, change: &mut Change) {
+    if let (Mutation::MarketingResent, Change::Template(_, Some(row))) = (mutation, change) {
+        row.category = "utility".to_owned();
     }
 }
 

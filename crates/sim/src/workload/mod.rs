@@ -69,6 +69,10 @@ pub fn upstream(shape: &Shape) -> Vec<Upstream> {
         }
     }
     let timed: Vec<(Micros, SendRequest)> = moments.iter().copied().zip(asked.clone()).collect();
+    if shape.is_silent() {
+        records.sort_by_key(|record| record.at);
+        return records;
+    }
     records.extend(cancel::draw(shape, &timed));
     let mut rng = Rng::new(shape.seed, Concern::Changes);
     records.extend(account::changes(shape, &mut rng));

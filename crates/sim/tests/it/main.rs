@@ -2,7 +2,6 @@
 
 mod matrix;
 mod mutations;
-mod probe;
 mod seeds;
 mod takeovers;
 
