@@ -38,7 +38,7 @@ pub(super) fn check(
         match attempt.end {
             End::NotSent => summary.not_sent += 1,
             End::Refused | End::Accepted => summary.proven += 1,
-            End::Open | End::Doubt | End::GaveUp => {}
+            End::Open | End::Doubt | End::GaveUp | End::Resent => {}
         }
     }
     problems.extend(found.into_iter().map(|what| format!("{}: {what}", message.name())));
@@ -111,6 +111,8 @@ enum End {
     Refused,
     Accepted,
     GaveUp,
+    /// In doubt until silence was proven: sent once more.
+    Resent,
 }
 
 struct Attempt {
@@ -123,7 +125,7 @@ struct Attempt {
 }
 
 /// Follows the events of the attempts in the order of the log. A new attempt needs proof that the
-/// one before reached nobody (I4); after doubt there is none.
+/// one before reached nobody (I4), or once the proof of a silence.
 fn attempts_of(message: &Message<'_>, found: &mut Vec<String>) -> BTreeMap<i64, Attempt> {
     let mut attempts: BTreeMap<i64, Attempt> = BTreeMap::new();
     for row in &message.attempts {
@@ -134,7 +136,9 @@ fn attempts_of(message: &Message<'_>, found: &mut Vec<String>) -> BTreeMap<i64, 
             let allowed = match last {
                 None => number == 1,
                 Some((last, end)) => {
-                    number == last + 1 && matches!(end, End::NotSent | End::Refused)
+                    let has_cause = matches!(end, End::NotSent | End::Refused | End::Resent);
+                    let resent = attempts.values().filter(|one| one.end == End::Resent).count();
+                    number == last + 1 && has_cause && resent <= 1
                 }
             };
             if !allowed {
@@ -188,6 +192,7 @@ impl Attempt {
                 self.doubted = true;
                 (End::Doubt, before == End::Open)
             }
+            "GAVE_UP" if text(row, "disposition") == "RETRY" => (End::Resent, before == End::Doubt),
             "GAVE_UP" => (End::GaveUp, before == End::Doubt),
             _ => (before, false),
         };
@@ -196,14 +201,16 @@ impl Attempt {
     }
 }
 
-/// What the provider has: at most one message, by a committed intent, in time (I3, I5).
+/// What the provider has: at most one message, a second one only after a re-send that silence
+/// allowed, by a committed intent, in time (I3, I5).
 fn check_calls(
     message: &Message<'_>,
     attempts: &BTreeMap<i64, Attempt>,
     expected: &Expected,
     found: &mut Vec<String>,
 ) {
-    if message.accepted.len() > 1 {
+    let resent = attempts.values().filter(|one| one.end == End::Resent).count();
+    if message.accepted.len() > 1 + resent {
         found.push(format!("the provider has it {} times", message.accepted.len()));
     }
     for (number, accepted) in &message.accepted {

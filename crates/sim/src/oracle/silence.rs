@@ -157,8 +157,8 @@ fn accounted(
     to: Timestamp,
     visible_at: Micros,
 ) -> Result<(), String> {
-    let known = facts.gateways.iter().filter(|at| at.visible_at < visible_at);
-    let Some(newest) = known.last().map(|at| &at.record) else {
+    let mut known = facts.gateways.iter().filter(|at| at.visible_at < visible_at);
+    let Some(newest) = known.next_back().map(|at| &at.record) else {
         return Err("no gateway had said anything".to_owned());
     };
     let overlaps = newest.gaps.iter().any(|gap| gap.since <= to && from <= gap.until);

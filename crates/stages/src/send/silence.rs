@@ -194,7 +194,8 @@ fn gateways<'g>(
         let is_complete = row.is_stopped || row.alive_at >= window.to;
         // Gaps before that are forgotten.
         let remembers = row.alive_at.minus(GAPS_KEPT) <= window.from;
-        if !was_gone && !(is_complete && remembers) {
+        let is_known = was_gone || is_complete && remembers;
+        if !is_known {
             return Err(NoProof::Gateways);
         }
         if row.gaps.iter().any(|gap| gap.since <= window.to && gap.until >= window.from) {

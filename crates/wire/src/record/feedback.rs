@@ -34,7 +34,8 @@ pub struct Feedback {
     /// WhatsApp business account (entry.id) whose webhook it was.
     pub waba_id: String,
     /// Since when every webhook of this account that reached a gateway was used by ingest; absent
-    /// when that is not known. Silence before it proves nothing.
+    /// when that is not known, as for a body that stood under another account's key. Silence before
+    /// it proves nothing.
     pub path_whole_since: Option<Timestamp>,
 }
 

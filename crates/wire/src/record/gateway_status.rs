@@ -15,11 +15,12 @@ pub struct GatewayStatus {
     pub instance: String,
     /// When this process began to serve.
     pub started_at: Timestamp,
-    /// When the record was written; it is written again at least every 10 s.
+    /// Until when the account of gaps is complete: no request that began before it is still open.
+    /// Close to when the record was written, which happens at least every 10 s.
     pub alive_at: Timestamp,
     /// Stopped in good order, after its last answer.
     pub is_stopped: bool,
-    /// Gaps of the last 24 h, oldest first.
+    /// Gaps of the last 24 h, oldest first; 100 at most, the oldest become one.
     pub gaps: Vec<GatewayGap>,
 }
 
