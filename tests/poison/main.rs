@@ -8,6 +8,7 @@
 //! what can be wrong with the values of a topic's own fields; both are dealt out to the partitions
 //! with a `neighbours` record before and after each. What came of it is read when all of it is there.
 
+mod between;
 mod bodies;
 mod families;
 mod fields;

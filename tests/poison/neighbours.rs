@@ -1,5 +1,6 @@
 //! Records that are all right, and what must become of them in spite of what stands beside them.
 
+use sendplane_domain::lane::Lane;
 use sendplane_wire::record::{
     AttemptEvent, DecidingStage, Disposition, ReceiptStatus, SendRequest, Verdict,
 };
@@ -19,6 +20,9 @@ pub struct Neighbour {
     /// What must become of it.
     pub expect: Expect,
 }
+
+/// What has to be known before, the value, what follows, and what must become of it.
+type Parts = (Vec<Raw>, Vec<u8>, Vec<Raw>, Expect);
 
 /// A good record of `topic`. `heard` is a message that send knows, for evidence about it.
 pub fn neighbour(
@@ -55,28 +59,6 @@ pub fn neighbour(
             let after = vec![raw(topic::REQUESTS_TRANSACTIONAL, asked)];
             (vec![], records.encode(topic, &message.opt_out()), after, ends("SUPPRESSED"))
         }
-        // Withdrawn before it is dispatched: the dispatch ends at once.
-        topic::CANCELS | topic::CANCELLATIONS => {
-            let dispatch = message.dispatch(lane);
-            let dispatch = records.encode(topic::DISPATCH_TRANSACTIONAL, &dispatch);
-            let after = vec![raw(topic::DISPATCH_TRANSACTIONAL, dispatch)];
-            let value = if topic == topic::CANCELS {
-                records.encode(topic, &message.cancel())
-            } else {
-                records.encode(topic, &message.cancellation())
-            };
-            (known, value, after, ends("CANCELLED"))
-        }
-        // Policy knows of no change: it releases the message again and again, and then no more.
-        topic::SUPPRESSIONS => {
-            let dispatch = records.encode(topic::DISPATCH_TRANSACTIONAL, &message.dispatch(lane));
-            let after = vec![raw(topic::DISPATCH_TRANSACTIONAL, dispatch)];
-            (known, records.encode(topic, &message.suppression()), after, ends("BLOCKED"))
-        }
-        topic::POLICY_FEEDBACK => {
-            (vec![], records.encode(topic, &message.replan()), vec![], ends("READ"))
-        }
-        topic::NOTICES => (vec![], records.encode(topic, &message.notice()), vec![], Expect::Used),
         topic::WEBHOOKS => {
             let hash = records.wamid_hash(&message.wamid());
             let attempt = message.attempt(AttemptEvent::Accepted, Some(hash));
@@ -105,7 +87,33 @@ pub fn neighbour(
             let receipt = message.receipt(ReceiptStatus::Delivered);
             (known, records.encode(topic, &receipt), vec![], ends("DELIVERED"))
         }
-        other => panic!("{other} has a neighbour as well: say which"),
+        _ => under_way(records, topic, &message, known),
     };
     Neighbour { before, raw: raw(topic, value), after, expect }
+}
+
+/// Of the topics on which stages speak to each other about what is under way.
+fn under_way(records: &Records, topic: &'static str, message: &Message, known: Vec<Raw>) -> Parts {
+    let ends = |state: &'static str| Expect::Ends(message.key.clone(), state, None);
+    let dispatch = message.dispatch(Lane::Transactional);
+    let dispatch = records.encode(topic::DISPATCH_TRANSACTIONAL, &dispatch);
+    let dispatch = vec![Raw::of(message.owner, topic::DISPATCH_TRANSACTIONAL, dispatch)];
+    match topic {
+        // Withdrawn before it is dispatched: the dispatch ends at once.
+        topic::CANCELS => {
+            (known, records.encode(topic, &message.cancel()), dispatch, ends("CANCELLED"))
+        }
+        topic::CANCELLATIONS => {
+            (known, records.encode(topic, &message.cancellation()), dispatch, ends("CANCELLED"))
+        }
+        // Policy knows of no change: it releases the message again and again, and then no more.
+        topic::SUPPRESSIONS => {
+            (known, records.encode(topic, &message.suppression()), dispatch, ends("BLOCKED"))
+        }
+        topic::POLICY_FEEDBACK => {
+            (vec![], records.encode(topic, &message.replan()), vec![], ends("READ"))
+        }
+        topic::NOTICES => (vec![], records.encode(topic, &message.notice()), vec![], Expect::Used),
+        other => panic!("{other} has a neighbour as well: say which"),
+    }
 }

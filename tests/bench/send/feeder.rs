@@ -1,6 +1,6 @@
 //! Dispatch records at a steady rate or all at once, as policy writes them.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use rdkafka::producer::BaseProducer;
 use sendplane_domain::e164::E164;
@@ -28,10 +28,7 @@ pub struct Feeder {
 }
 
 /// Now, by the clock that metasim reads as well.
-pub fn now() -> Timestamp {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
-    Timestamp::from_millis(since_epoch.as_millis() as i64)
-}
+pub use sendplane_tests::counter::wall as now;
 
 /// The id of the `n`th message. It is found again in the opaque data that metasim keeps.
 pub fn message_id(n: u64) -> MessageId {
@@ -73,7 +70,7 @@ impl Feeder {
         };
         let value = encoder.encode(&dispatch).expect("a dispatch can be encoded");
         let partition = ShardKey::of(TenantId::new(tenant)).partition(PARTITIONS);
-        kafka::send(&self.producer, encoder.topic(), partition as i32, tenant, &value);
+        kafka::send(&self.producer, encoder.topic(), partition, tenant, &value);
         n
     }
 
