@@ -47,6 +47,11 @@ chaos: deps ## Run the long tests: three brokers, every stage killed, frozen and
 	    cargo test -p sendplane-tests --test $$test --locked -- --ignored --test-threads 1 --nocapture; \
 	  done
 
+.PHONY: bench-send
+bench-send: deps ## Measure how fast and how evenly send calls; ONLY="rate-80 mixed" runs some scenarios
+	$(ENV) && cargo build --release --workspace --bins --locked && \
+	  cargo bench -p sendplane-tests --bench bench_send --locked -- $(ONLY)
+
 .PHONY: lint
 lint: install ## Check the format and the lints
 	cargo fmt --all --check
