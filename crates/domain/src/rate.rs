@@ -63,6 +63,11 @@ impl Limit {
         Self::per_second(ceiling.saturating_sub(burst).max(1), burst)
     }
 
+    /// Admissions a second on average.
+    pub fn rate(&self) -> f64 {
+        self.interval_nanos.map_or(0.0, |nanos| NANOS_PER_SECOND as f64 / nanos as f64)
+    }
+
     /// The same rate without a burst.
     pub fn even(self) -> Self {
         Self { burst: 1, ..self }

@@ -34,15 +34,15 @@ impl Switches {
         }
     }
 
-    /// Until when all that a number has in a lane is held at `now`, whatever it is; `None` if only
-    /// single messages are. Such a pause needs no look at the messages.
+    /// The switch that holds all that a number has in a lane for longest at `now`; `None` if only
+    /// single messages are held. Such a pause needs no look at the messages.
     pub fn holding_lane(
         &self,
         tenant: &TenantId,
         number: &PhoneNumberId,
         lane: Lane,
         now: Timestamp,
-    ) -> Option<Timestamp> {
+    ) -> Option<&Switch> {
         let holds = |switch: &&Switch| {
             switch.expires_at > now
                 && holds_whole_lanes(switch)
@@ -50,7 +50,7 @@ impl Switches {
                 && fits(switch.phone_number_id.as_ref(), Some(number))
                 && fits(switch.lane.as_deref().as_ref(), Some(&lane.as_str()))
         };
-        self.0.values().map(Arc::as_ref).filter(holds).map(|switch| switch.expires_at).max()
+        self.0.values().map(Arc::as_ref).filter(holds).max_by_key(|switch| switch.expires_at)
     }
 
     /// The switch that holds a message for longest at `now`; `None` if nothing holds it.

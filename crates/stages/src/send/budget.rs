@@ -49,7 +49,12 @@ pub(super) fn stands_until(ctx: &mut Ctx<'_, '_>, work: &Work) -> Option<Timesta
         return None;
     };
     ctx.count("sendplane_budget_waits_total", label);
-    Some(Timestamp::from_millis((spent.day + 1).saturating_mul(DAY_MS)))
+    Some(end_of(spent))
+}
+
+/// The midnight that ends the day of `spent`.
+pub(super) fn end_of(spent: Spent) -> Timestamp {
+    Timestamp::from_millis((spent.day + 1).saturating_mul(DAY_MS))
 }
 
 /// A call is granted. Counted without a budget too: one that is set at noon is for the whole day.

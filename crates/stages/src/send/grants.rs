@@ -321,8 +321,8 @@ impl Look {
         let mut look = Look { standing, wake: None, done: [false; 2] };
         for lane in LANES {
             let switches = ctx.globals().switches();
-            if let Some(until) = switches.holding_lane(&number.0, &number.1, lane, ctx.now()) {
-                look.finish(&[lane], Some(until));
+            if let Some(switch) = switches.holding_lane(&number.0, &number.1, lane, ctx.now()) {
+                look.finish(&[lane], Some(switch.expires_at));
             }
         }
         look

@@ -60,6 +60,7 @@ pub mod silence;
 mod state;
 mod suppression;
 mod template;
+pub mod view;
 
 use std::time::Duration;
 

@@ -3,9 +3,17 @@
 use sendplane_wire::record::{Notice, NoticeKind};
 
 use super::*;
-use crate::directory::TemplateKey;
 
 const MINUTE: Duration = Duration::from_secs(60);
+
+/// With the templates of these tests.
+fn plane() -> Plane {
+    let mut plane = Plane::new();
+    for name in ["bad", "good", "offer", "code", "other"] {
+        plane.set_template(sample::template(TENANT, name, "utility", 1));
+    }
+    plane
+}
 
 /// Message `n` with template `name`, valid for three days.
 fn templated(plane: &mut Plane, n: u64, name: &str, lane: Lane) {
@@ -53,7 +61,7 @@ fn calls_since(plane: &Plane, from: usize) -> Vec<u64> {
 
 #[test]
 fn a_refused_template_waits_and_is_tried_with_single_calls() {
-    let mut plane = Plane::new();
+    let mut plane = plane();
     templated(&mut plane, 0, "bad", Lane::Transactional);
     plane.answer_last(error(132015));
     for n in 1..20 {
@@ -79,7 +87,7 @@ fn a_refused_template_waits_and_is_tried_with_single_calls() {
 
 #[test]
 fn a_probe_that_says_nothing_is_replaced() {
-    let mut plane = Plane::new();
+    let mut plane = plane();
     templated(&mut plane, 0, "bad", Lane::Transactional);
     plane.answer_last(error(132016));
     for n in 1..5 {
@@ -95,7 +103,7 @@ fn a_probe_that_says_nothing_is_replaced() {
 
 #[test]
 fn many_messages_of_a_suspended_template_cost_nothing() {
-    let mut plane = Plane::new();
+    let mut plane = plane();
     plane.set_tenant(tenant(1_000));
     notice(&mut plane, status_of("bad", "PAUSED", START));
     for n in 0..1_200 {
@@ -117,7 +125,7 @@ fn many_messages_of_a_suspended_template_cost_nothing() {
 
 #[test]
 fn notices_and_new_rows_suspend_and_release() {
-    let mut plane = Plane::new();
+    let mut plane = plane();
     let mut n = 0;
     let mut goes = |plane: &mut Plane| {
         n += 1;
@@ -142,24 +150,19 @@ fn notices_and_new_rows_suspend_and_release() {
         assert_eq!(goes(&mut plane), expected, "{event}");
     }
     let before = plane.calls.len();
-    plane.control(sample::set_template(sample::template(TENANT, "offer", "marketing", 1)));
+    plane.control(sample::set_template(sample::template(TENANT, "offer", "utility", 1)));
     plane.advance(secs(1));
     assert_eq!(plane.calls.len(), before + 1, "the row was written anew");
     let news = status_of("offer", "PAUSED", plane.now());
     notice(&mut plane, news);
-    let key = TemplateKey {
-        tenant: TenantId::new(TENANT),
-        name: TemplateName::new("offer"),
-        language: "en".into(),
-    };
     assert!(!goes(&mut plane));
-    plane.control(Change::Template(key, None));
+    plane.set_template(sample::template(TENANT, "offer", "utility", 1));
     assert!(goes(&mut plane));
 }
 
 #[test]
 fn a_parked_message_of_a_suspended_template_expires() {
-    let mut plane = Plane::new();
+    let mut plane = plane();
     notice(&mut plane, status_of("order_update", "PAUSED", START));
     let valid_until = plane.now() + secs(30);
     plane.feed(Dispatch { valid_until, ..dispatch(0, Lane::Bulk, START) });
@@ -171,7 +174,7 @@ fn a_parked_message_of_a_suspended_template_expires() {
 
 #[test]
 fn a_number_restricted_for_spam_sends_no_bulk_for_hours() {
-    let mut plane = Plane::new();
+    let mut plane = plane();
     templated(&mut plane, 0, "offer", Lane::Bulk);
     plane.answer_last(error(131048));
     templated(&mut plane, 1, "offer", Lane::Bulk);
@@ -191,7 +194,7 @@ fn a_number_restricted_for_spam_sends_no_bulk_for_hours() {
 
 #[test]
 fn a_tenant_without_templates_is_tried_after_hours() {
-    let mut plane = Plane::new();
+    let mut plane = plane();
     templated(&mut plane, 0, "offer", Lane::Transactional);
     plane.answer_last(error(131064));
     templated(&mut plane, 1, "other", Lane::Transactional);
@@ -221,7 +224,7 @@ fn rate(plane: &mut Plane, from: u64) -> usize {
 
 #[test]
 fn the_newest_of_row_and_notice_is_the_ceiling() {
-    let mut plane = Plane::new();
+    let mut plane = plane();
     let upgrade = |limit, at| Notice {
         messages_per_second: Some(limit),
         ..about(NoticeKind::Throughput, at)
