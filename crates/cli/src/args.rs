@@ -91,12 +91,28 @@ pub enum Command {
     Resume(ResumeArgs),
     /// List pauses
     Pauses,
+    /// Look at phone numbers
+    #[command(subcommand)]
+    Numbers(Numbers),
     /// Look at dead letters, and give them again once their cause is mended
     #[command(subcommand)]
     Dlq(Dlq),
     /// Look at stores
     #[command(subcommand)]
     State(State),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Numbers {
+    /// Show the limits of a number, how much of them is used, and which of them binds now
+    Show {
+        /// The number, by Meta's id of it
+        #[arg(value_name = "PHONE_NUMBER_ID")]
+        number: String,
+        /// safety-percent of the send stages' configuration, if it is not the default
+        #[arg(long, value_parser = clap::value_parser!(u32).range(0..=90))]
+        safety_percent: Option<u32>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -9,6 +9,7 @@ mod consent;
 mod directory;
 mod dlq;
 mod message;
+mod numbers;
 mod outcomes;
 mod output;
 mod pauses;
@@ -85,6 +86,7 @@ fn run(cli: &Cli) -> Result<ExitCode, Fault> {
         Command::Pause(command) => pauses::pause(&session, command),
         Command::Resume(command) => pauses::resume(&session, command),
         Command::Pauses => pauses::list(&session),
+        Command::Numbers(command) => numbers::run(&session, command),
         Command::Dlq(command) => dlq::run(&session, command),
         Command::State(command) => state::run(&session, command),
     }

@@ -4,7 +4,7 @@
 //! that fits. Lifting it is a tombstone.
 
 mod scope;
-mod tables;
+pub mod tables;
 #[cfg(test)]
 mod tests;
 
