@@ -91,6 +91,9 @@ pub enum Command {
     Resume(ResumeArgs),
     /// List pauses
     Pauses,
+    /// Look at webhook gateways, and forget those that are gone for good
+    #[command(subcommand)]
+    Gateways(Gateways),
     /// Look at phone numbers
     #[command(subcommand)]
     Numbers(Numbers),
@@ -100,6 +103,22 @@ pub enum Command {
     /// Look at stores
     #[command(subcommand)]
     State(State),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Gateways {
+    /// List every gateway on record and the time in which it may have lost webhooks
+    List,
+    /// Remove the record of an instance that will not come back; until then no silence of webhooks
+    /// proves anything, and doubts end as unknown
+    Forget {
+        /// Its instance id
+        #[arg(value_name = "INSTANCE")]
+        instance: String,
+        /// Although it wrote its record less than a minute ago
+        #[arg(long)]
+        force: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -8,6 +8,7 @@ mod cancel;
 mod consent;
 mod directory;
 mod dlq;
+mod gateways;
 mod message;
 mod numbers;
 mod outcomes;
@@ -86,6 +87,7 @@ fn run(cli: &Cli) -> Result<ExitCode, Fault> {
         Command::Pause(command) => pauses::pause(&session, command),
         Command::Resume(command) => pauses::resume(&session, command),
         Command::Pauses => pauses::list(&session),
+        Command::Gateways(command) => gateways::run(&session, command),
         Command::Numbers(command) => numbers::run(&session, command),
         Command::Dlq(command) => dlq::run(&session, command),
         Command::State(command) => state::run(&session, command),

@@ -180,7 +180,7 @@ mod tests {
     fn shown() -> (Tables, NumberView) {
         let tables = tables();
         let number = PhoneNumberId::new("acme-number");
-        let (tenant, found) = owner(&tables, &number).ok().expect("known");
+        let Ok((tenant, found)) = owner(&tables, &number) else { panic!("it is known") };
         let rows = Rows::of(tenant.tenant.clone(), number);
         let settings = SendSettings::new(HashKey::new("none"));
         let mut switches = Switches::default();

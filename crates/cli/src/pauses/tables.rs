@@ -1,4 +1,4 @@
-//! Tenants, templates and pauses as they stand in the compacted topics.
+//! Tenants, templates, pauses and gateways as they stand in the compacted topics.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
@@ -9,7 +9,7 @@ use sendplane_stage_api::{RawRecord, Undecoded};
 use sendplane_stage_runtime::tools::TailQuery;
 use sendplane_stages::directory::{Change, DirectoryCodec, TemplateKey};
 use sendplane_stages::schemas::Schemas;
-use sendplane_wire::record::{Switch, Template, Tenant};
+use sendplane_wire::record::{GatewayStatus, Switch, Template, Tenant};
 use sendplane_wire::topic;
 
 use crate::session::{Fault, Session};
@@ -20,6 +20,7 @@ pub struct Tables {
     pub tenants: BTreeMap<TenantId, Tenant>,
     pub templates: BTreeMap<TemplateKey, Template>,
     pub switches: BTreeMap<String, Switch>,
+    pub gateways: BTreeMap<String, GatewayStatus>,
     /// Rows that cannot be read; the stages do not use them either.
     pub unreadable: usize,
 }
@@ -32,7 +33,7 @@ impl Tables {
         let mut tables = Self::default();
         let mut without = None;
         let query = TailQuery {
-            topics: &[topic::TENANTS, topic::TEMPLATES, topic::CONTROL],
+            topics: &[topic::TENANTS, topic::TEMPLATES, topic::CONTROL, topic::GATEWAYS],
             partition: None,
             from_beginning: true,
             until_end: true,
@@ -74,7 +75,7 @@ impl Tables {
             Change::Tenant(tenant, row) => set(&mut self.tenants, tenant, row),
             Change::Template(key, row) => set(&mut self.templates, key, row),
             Change::Switch(id, row) => set(&mut self.switches, id, row),
-            Change::Gateway(..) => {}
+            Change::Gateway(instance, row) => set(&mut self.gateways, instance, row),
         }
     }
 }
