@@ -33,7 +33,7 @@ impl Plane {
     }
 
     /// Cancels message `n` twice; the answer, which is the same, and the state of the message.
-    fn cancel(&mut self, n: u64) -> (CancelResult, Option<String>) {
+    pub(super) fn cancel(&mut self, n: u64) -> (CancelResult, Option<String>) {
         let first = self.cancel_as(cancellation(n));
         let attempts = self.attempts.len();
         let second = self.cancel_as(cancellation(n));

@@ -3,7 +3,7 @@
 use AttemptEvent::{Accepted, Expired, GaveUp, InDoubt, Refused, Submitting};
 use Disposition::{None as Nothing, Reject, Retry};
 use sendplane_domain::path_health::GAPS_KEPT;
-use sendplane_wire::record::{GatewayGap, GatewayStatus};
+use sendplane_wire::record::{CancelResult, GatewayGap, GatewayStatus};
 
 use super::super::silence::SLACK;
 use super::super::state::Timer;
@@ -304,4 +304,17 @@ fn no_gateway_may_have_had_a_gap() {
             assert_ends_unknown(&case, "no_proof_gap", name);
         }
     }
+}
+
+#[test]
+fn a_resend_that_waits_can_be_withdrawn_and_the_first_call_stays_in_doubt() {
+    let mut plane = Case::default().plane();
+    plane.set_tenant(Tenant { active: false, ..tenant(80) });
+    plane.advance(WINDOW + SLACK);
+    let (result, state) = plane.cancel(DOUBTED);
+    assert_eq!((result, state.as_deref()), (CancelResult::TooLate, Some("outcome_unknown")));
+    plane.set_tenant(tenant(80));
+    plane.advance(10 * HOUR);
+    let expected = [(1, GaveUp, Retry), (2, AttemptEvent::Cancelled, Nothing)];
+    assert_eq!(plane.events(DOUBTED)[2..], expected, "no second call");
 }
