@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use sendplane_domain::id::{PhoneNumberId, TemplateName, TenantId};
 use sendplane_stage_api::{DeadLetter, Globals, RawRecord, Undecoded};
-use sendplane_wire::codec::Decoder;
+use sendplane_wire::codec::{AvroRecord, Decoder};
 use sendplane_wire::record::{GatewayStatus, Switch, Template, Tenant, TenantPhoneNumber};
 use sendplane_wire::topic;
 
@@ -187,11 +187,7 @@ impl DirectoryCodec {
         })?;
         match raw.topic {
             topic::TENANTS => {
-                let row = raw
-                    .value
-                    .map(|value| self.tenants.decode(Some(value)))
-                    .transpose()
-                    .map_err(undecoded)?;
+                let row = row(&self.tenants, raw)?;
                 let tenant = TenantId::new(key);
                 if row.as_ref().is_some_and(|row| row.tenant != tenant) {
                     return Err(key_mismatch(key));
@@ -199,11 +195,7 @@ impl DirectoryCodec {
                 Ok(Change::Tenant(tenant, row))
             }
             topic::TEMPLATES => {
-                let row = raw
-                    .value
-                    .map(|value| self.templates.decode(Some(value)))
-                    .transpose()
-                    .map_err(undecoded)?;
+                let row = row(&self.templates, raw)?;
                 let named = TemplateKey::parse(key).ok_or_else(|| {
                     Undecoded::Reject(DeadLetter {
                         code: "bad_key",
@@ -216,24 +208,21 @@ impl DirectoryCodec {
                 Ok(Change::Template(named, row))
             }
             topic::CONTROL => {
-                let row = raw
-                    .value
-                    .map(|value| self.switches.decode(Some(value)))
-                    .transpose()
-                    .map_err(undecoded)?;
+                let row = row(&self.switches, raw)?;
                 Ok(Change::Switch(key.to_owned(), row))
             }
             topic::GATEWAYS => {
-                let row = raw
-                    .value
-                    .map(|value| self.gateways.decode(Some(value)))
-                    .transpose()
-                    .map_err(undecoded)?;
+                let row = row(&self.gateways, raw)?;
                 Ok(Change::Gateway(key.to_owned(), row))
             }
             other => Err(unexpected_topic(other)),
         }
     }
+}
+
+/// A row, or none for a tombstone.
+fn row<R: AvroRecord>(decoder: &Decoder<R>, raw: &RawRecord<'_>) -> Result<Option<R>, Undecoded> {
+    raw.value.map(|value| decoder.decode(Some(value))).transpose().map_err(undecoded)
 }
 
 /// A row under another one's key would live beside its own, and take its numbers away.

@@ -225,6 +225,15 @@ fn step(
     if entry.2 > now {
         return Some(Step::LaneDone(Some(entry.2)));
     }
+    // Asked before the message is read: a busy number has no token at most looks. Who may not be
+    // called at all is found out below.
+    if let Owner::Active { .. } = standing.owner {
+        match standing.may_call(common, &tenant_state(ctx, &number.0), now) {
+            May::Wait(at) => return Some(Step::NumberDone(Some(at))),
+            May::Never => return Some(Step::NumberDone(None)),
+            May::Call => {}
+        }
+    }
     let message_id = entry.3;
     let Some((message, work)) = waiting(ctx, message_id) else {
         // Every way out of `Waiting` takes the entry with it, so this never happens; and if it
@@ -242,47 +251,58 @@ fn step(
         return Some(Step::Gone);
     };
     let credential = credential.clone();
-    if let Some(breach) = recheck::breach(ctx, &work) {
-        recheck::keep_back(ctx, entry, message, work, breach);
+    let Some((message, work)) = lacks_nothing(ctx, number, entry, message, work) else {
         return Some(Step::Gone);
-    }
-    if let Some((id, until)) = paused(ctx, &work) {
-        ctx.count("sendplane_parked_total", "switch");
-        inbox::park(ctx, entry, message, Resource::Switch(id), until);
-        return Some(Step::Gone);
-    }
-    if let Some((resource, until)) = template::suspended(ctx, &work) {
-        ctx.count("sendplane_parked_total", "template");
-        inbox::park(ctx, entry, message, resource, until);
-        return Some(Step::Gone);
-    }
-    let pair_at = pair::earliest(ctx, number, &work.dispatch.contact_hash);
-    if pair_at > now {
-        park_for_pair(ctx, entry, message, &work, pair_at);
-        return Some(Step::Gone);
-    }
-    if let Some((resource, until)) = portfolio::lacks_room(ctx, &work) {
-        ctx.count("sendplane_parked_total", "portfolio");
-        inbox::park(ctx, entry, message, resource, until);
-        return Some(Step::Gone);
-    }
+    };
     if let Some(at) = standing.bulk_held_until(lane, now) {
         return Some(Step::LaneDone(Some(at)));
     }
     if let Some(at) = budget::stands_until(ctx, &work) {
         return Some(Step::LaneDone(Some(at)));
     }
-    match standing.may_call(common, &tenant_state(ctx, &number.0), now) {
-        May::Wait(at) => return Some(Step::NumberDone(Some(at))),
-        May::Never => return Some(Step::NumberDone(None)),
-        May::Call if !can_grant => return None,
-        May::Call => {}
+    if !can_grant {
+        return None;
     }
     let pace = standing.pace(common, now);
     common.debit(ctx, standing, &work);
     pair::debit(ctx, number, &work.dispatch.contact_hash);
     intent::commit(stage, ctx, message_id, message, credential, pace);
     Some(Step::Granted)
+}
+
+/// The message, if nothing of its own stands against a call; otherwise it is out of the queue.
+fn lacks_nothing(
+    ctx: &mut Ctx<'_, '_>,
+    number: &NumberKey,
+    entry: QueueKey,
+    message: Message,
+    work: Work,
+) -> Option<(Message, Work)> {
+    if let Some(breach) = recheck::breach(ctx, &work) {
+        recheck::keep_back(ctx, entry, message, work, breach);
+        return None;
+    }
+    if let Some((id, until)) = paused(ctx, &work) {
+        ctx.count("sendplane_parked_total", "switch");
+        inbox::park(ctx, entry, message, Resource::Switch(id), until);
+        return None;
+    }
+    if let Some((resource, until)) = template::suspended(ctx, &work) {
+        ctx.count("sendplane_parked_total", "template");
+        inbox::park(ctx, entry, message, resource, until);
+        return None;
+    }
+    let pair_at = pair::earliest(ctx, number, &work.dispatch.contact_hash);
+    if pair_at > ctx.now() {
+        park_for_pair(ctx, entry, message, &work, pair_at);
+        return None;
+    }
+    if let Some((resource, until)) = portfolio::lacks_room(ctx, &work) {
+        ctx.count("sendplane_parked_total", "portfolio");
+        inbox::park(ctx, entry, message, resource, until);
+        return None;
+    }
+    Some((message, work))
 }
 
 fn waiting(ctx: &mut Ctx<'_, '_>, message_id: MessageId) -> Option<(Message, Work)> {
