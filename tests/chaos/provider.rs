@@ -40,7 +40,7 @@ fn a_provider_in_every_bad_mood() {
     run.flow(80);
     let summary = run.finish().summary;
     assert!(
-        summary.not_sent >= 20 && summary.doubted >= 80 && summary.retries >= 40,
+        summary.not_sent >= 20 && summary.doubted >= 50 && summary.retries >= 40,
         "{summary:?}"
     );
     assert!(summary.cut_off * 3 < summary.accepted, "most are delivered: {summary:?}");
