@@ -59,8 +59,9 @@ pub fn check(plane: &Plane, records: &mut Records, writer: &Writer, verdicts: &m
     let row = global(topic::TEMPLATES, key, Some(records.encode(topic::TEMPLATES, &good)));
     writer.write(&[row]).remove(0).expect("the broker takes it");
     let mut requests = Vec::new();
-    // The provider does not know the new one. Had the row not been applied, policy would block it.
-    let ends = [("order_confirmed", "READ"), (TEMPLATE, "REJECTED")];
+    // The provider does not know the new one, so send waits with it. Had the row not been applied,
+    // policy would block it.
+    let ends = [("order_confirmed", "READ"), (TEMPLATE, "DISPATCHED")];
     for (template, state) in ends {
         let message = records.message(owner);
         let mut request = message.request();
