@@ -187,12 +187,6 @@ impl Message {
     pub fn dispatch(&self, lane: Lane) -> Dispatch {
         let parameter = |value: &str| TemplateParameter { name: None, value: value.into() };
         Dispatch {
-            decision_seq: 1,
-            idempotency_key: sendplane_domain::id::IdempotencyKey::new("key"),
-            order_id: None,
-            created_at: Timestamp::default(),
-            admitted_at: Timestamp::default(),
-            deadline: Timestamp::default(),
             message_id: self.id,
             tenant: self.tenant(),
             lane,
@@ -208,6 +202,12 @@ impl Message {
             consent_seq: 0,
             valid_until: in_an_hour(),
             dispatched_at: wall(),
+            decision_seq: 1,
+            idempotency_key: IdempotencyKey::new(&self.key),
+            order_id: None,
+            created_at: wall(),
+            admitted_at: wall(),
+            deadline: in_an_hour(),
         }
     }
 
