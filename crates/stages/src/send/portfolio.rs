@@ -13,6 +13,7 @@ use std::time::Duration;
 use sendplane_domain::id::{KeyedHash, TenantId};
 use sendplane_domain::lane::Lane;
 use sendplane_domain::time::Timestamp;
+use sendplane_wire::record::Tenant;
 
 use super::Ctx;
 use super::number::tenant_state;
@@ -100,8 +101,12 @@ pub(super) fn resources(tenant: &TenantId) -> [Resource; 2] {
 }
 
 /// The users of `tenant` in any 24 h; `None` for no limit.
-pub(super) fn limit(ctx: &Ctx<'_, '_>, state: &TenantState, tenant: &TenantId) -> Option<u32> {
-    let row = ctx.globals().tenant(tenant)?;
+fn limit(ctx: &Ctx<'_, '_>, state: &TenantState, tenant: &TenantId) -> Option<u32> {
+    limit_of(ctx.globals().tenant(tenant)?, state)
+}
+
+/// What the tenant's record or a later notice says; `None` for no limit.
+pub(super) fn limit_of(row: &Tenant, state: &TenantState) -> Option<u32> {
     let own = row.users_per_day.unwrap_or(-1);
     u32::try_from(Noticed::newest(state.user_limit, own, row.updated_at)).ok()
 }

@@ -19,7 +19,7 @@ use super::state::{
     NUMBERS, Noticed, Number, NumberKey, PARKED, PROVIDER, Provider, QUEUE, TENANTS, TenantState,
     lane_rank,
 };
-use super::{SendSettings, budget};
+use super::{SendSettings, budget, portfolio};
 use crate::directory::Switches;
 
 const LANES: [Lane; 2] = [Lane::Transactional, Lane::Bulk];
@@ -230,11 +230,8 @@ impl Rows {
     }
 
     fn users(&self, tenant: &Tenant) -> LimitView {
-        let record = tenant.users_per_day;
-        let noticed = self.tenant.user_limit.filter(|noticed| noticed.at > tenant.updated_at);
-        let most = noticed.map_or(record, |noticed| Some(noticed.limit).filter(|most| *most >= 0));
         let used = self.tenant.users;
-        let level = match most {
+        let level = match portfolio::limit_of(tenant, &self.tenant) {
             Some(most) => format!("{used} of {most} users in 24 h"),
             None => "no limit".to_owned(),
         };
