@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 
 use crate::args::{Format, Gateways};
 use crate::output::{self, moment};
-use crate::pauses::tables::Tables;
 use crate::session::{Fault, Session};
+use crate::tables::Tables;
 
 /// A record is written at least every 10 s: one this old is of a gateway that does not run.
 const SILENT: Duration = Duration::from_secs(60);

@@ -19,6 +19,7 @@ mod request;
 mod schemas;
 mod session;
 mod state;
+mod tables;
 mod tail;
 mod topics;
 

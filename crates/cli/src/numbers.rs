@@ -19,8 +19,8 @@ use serde_json::{Value, json};
 
 use crate::args::{Format, Numbers};
 use crate::output::{self, moment};
-use crate::pauses::tables::Tables;
 use crate::session::{Fault, Session};
+use crate::tables::Tables;
 
 pub fn run(session: &Session, command: &Numbers) -> Result<ExitCode, Fault> {
     let Numbers::Show { number, safety_percent } = command;

@@ -4,7 +4,6 @@
 //! that fits. Lifting it is a tombstone.
 
 mod scope;
-pub mod tables;
 #[cfg(test)]
 mod tests;
 
@@ -19,10 +18,10 @@ use sendplane_wire::topic;
 use serde_json::{Value, json};
 
 use self::scope::{Scope, told};
-use self::tables::Tables;
 use crate::args::{Format, PauseArgs, ResumeArgs};
 use crate::output::{self, moment};
 use crate::session::{self, Fault, Session};
+use crate::tables::Tables;
 
 /// What waits longer passes the deadline of everything that waits.
 const SPAN_MAX: Duration = sendplane_domain::limits::DEADLINE_MAX;

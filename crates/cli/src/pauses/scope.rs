@@ -4,9 +4,9 @@ use sendplane_domain::id::{PhoneNumberId, TemplateName, TenantId};
 use sendplane_domain::lane::Lane;
 use sendplane_wire::record::{Switch, Template, Tenant};
 
-use super::tables::Tables;
 use crate::args::{CategoryName, LaneName, ScopeArgs};
 use crate::session::Fault;
+use crate::tables::Tables;
 
 /// Names listed in an error, at most.
 const LISTED_MAX: usize = 20;
