@@ -37,7 +37,6 @@ pub fn read(root: &mut Section<'_>) -> Send {
                 u64::from(defaults.safety_percent),
                 0..=90,
             ) as u32,
-            reserved_calls: calls_max / 8,
             inbox_bytes_max: section.whole(
                 "inbox-bytes",
                 defaults.inbox_bytes_max,

@@ -132,6 +132,10 @@ impl EffectRunner<SendStage> for ProviderRunner {
     fn slots(&self) -> usize {
         self.calls_max
     }
+
+    fn reserved_slots(&self) -> usize {
+        self.calls_max / 8
+    }
 }
 
 /// Counted as in flight until it is dropped.

@@ -6,6 +6,7 @@ use sendplane_domain::trace::TraceContext;
 use crate::codec::DeadLetter;
 use crate::cycle::{Collected, Performed};
 use crate::overlay::{Overlay, StateFault, prefix_end};
+use crate::slots::{Allowance, Wants};
 use crate::stage::{InputClass, Stage};
 use crate::table::{Table, TableKey, TableValue, ValueFault, decode_value, encode_value};
 use crate::timer::{self, TimerKey};
@@ -19,7 +20,8 @@ pub struct Context<'c, 's, S: Stage> {
     pub(crate) overlay: &'c mut Overlay<'s>,
     pub(crate) collected: &'c mut Collected<S>,
     pub(crate) trace: TraceContext,
-    pub(crate) effects_max: usize,
+    pub(crate) allowance: Allowance,
+    pub(crate) is_brief: bool,
     pub(crate) dead_letter: Option<DeadLetter>,
 }
 
@@ -129,11 +131,27 @@ impl<S: Stage> Context<'_, '_, S> {
 
     /// How many effects may still be started in this cycle. 0 while every slot of the host is taken,
     /// the task is being handed over, effects of its owner before may still start or its clock cannot
-    /// be trusted: then nothing may be granted.
-    /// A result frees a slot and starts a cycle; for the other cases whoever has something to start
-    /// schedules a timer to ask again.
+    /// be trusted: then nothing may be granted. Whoever has more to start says [`Self::want_more`].
     pub fn effects_left(&self) -> usize {
-        self.effects_max.saturating_sub(self.collected.effects.len())
+        self.allowance.urgent.saturating_sub(self.collected.effects.len())
+    }
+
+    /// How many of [`Self::effects_left`] may be for what can wait: the task's fair share of the
+    /// slots, less those that the host keeps for what is urgent.
+    pub fn share_left(&self) -> usize {
+        self.allowance.share.saturating_sub(self.collected.effects.len())
+    }
+
+    /// The cycle leaves something undone for want of slots, or of time. The host ends another cycle
+    /// as soon as it has room, input or not. Not stored: a task just opened is asked anyway.
+    pub fn want_more(&mut self, wants: Wants) {
+        self.collected.wants = wants;
+    }
+
+    /// Urgent records flow through the host: what can wait should be done in small portions, because
+    /// they wait for the end of this cycle.
+    pub fn is_brief(&self) -> bool {
+        self.is_brief
     }
 
     /// Starts `effect` after this cycle is committed. A crash in between loses the effect, never

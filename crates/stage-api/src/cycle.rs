@@ -10,6 +10,7 @@ use sendplane_domain::trace::TraceContext;
 use crate::codec::DeadLetter;
 use crate::context::Context;
 use crate::overlay::{Overlay, StateFault, StateReader, Writes};
+use crate::slots::{Allowance, Wants};
 use crate::stage::{Input, InputClass, Stage};
 use crate::timer;
 
@@ -35,6 +36,7 @@ pub(crate) struct Collected<S: Stage> {
     pub counts: Counts,
     pub gauges: Gauges,
     pub held: BTreeSet<InputClass>,
+    pub wants: Wants,
 }
 
 /// Everything a cycle changes, to be made durable at once.
@@ -52,12 +54,21 @@ pub struct Transition<S: Stage> {
     pub gauges: Gauges,
     /// Classes of which the task takes no more until a later transition says otherwise.
     pub held: BTreeSet<InputClass>,
+    /// What the task would have started, had it been allowed to.
+    pub wants: Wants,
     /// The cycle's time.
     pub now: Timestamp,
     /// When the task's next timer is due.
     pub next_timer: Option<Timestamp>,
     /// No timer stands before this time: where the next search may begin.
     pub timer_floor: Timestamp,
+}
+
+impl<S: Stage> Transition<S> {
+    /// Nothing is to be made durable.
+    pub fn changes_nothing(&self) -> bool {
+        self.writes.is_empty() && self.outputs.is_empty() && self.effects.is_empty()
+    }
 }
 
 /// What became of one input.
@@ -80,7 +91,8 @@ pub struct Cycle<'s, S: Stage> {
     partitions: u32,
     timer_floor: Timestamp,
     timers_fired: usize,
-    effects_max: usize,
+    allowance: Allowance,
+    is_brief: bool,
     is_concluded: bool,
 }
 
@@ -95,9 +107,12 @@ pub struct CycleTime {
     pub partitions: u32,
     /// From the last transition; the epoch for a task just opened.
     pub timer_floor: Timestamp,
-    /// Effects that may be started: what is free of the host's own bound, and 0 while the task is
-    /// handed over, the clock cannot be trusted or [`may_start_effects`] says no.
-    pub effects_max: usize,
+    /// Effects that may be started: the task's part of what is free of the host's own bound, and
+    /// none while the task is handed over, the clock cannot be trusted or [`may_start_effects`] says
+    /// no.
+    pub allowance: Allowance,
+    /// Urgent records flow through the host.
+    pub is_brief: bool,
 }
 
 /// Whether a task may start effects yet: none of the owner before may still start.
@@ -130,13 +145,15 @@ impl<'s, S: Stage> Cycle<'s, S> {
                 counts: Counts::new(),
                 gauges: Gauges::new(),
                 held: BTreeSet::new(),
+                wants: Wants::default(),
             },
             now: time.now,
             partition: time.partition,
             partitions: time.partitions,
             timer_floor: time.timer_floor,
             timers_fired: 0,
-            effects_max: time.effects_max,
+            allowance: time.allowance,
+            is_brief: time.is_brief,
             is_concluded: false,
         }
     }
@@ -162,7 +179,8 @@ impl<'s, S: Stage> Cycle<'s, S> {
             overlay: &mut self.overlay,
             collected: &mut self.collected,
             trace,
-            effects_max: self.effects_max,
+            allowance: self.allowance,
+            is_brief: self.is_brief,
             dead_letter: None,
         };
         body(&mut ctx);
@@ -230,7 +248,7 @@ impl<'s, S: Stage> Cycle<'s, S> {
         // unless this cycle stopped at the timer limit.
         let timer_floor = next_timer.map_or(self.now, |at| at.min(self.now));
         let writes = self.overlay.into_writes()?;
-        let Collected { outputs, effects, counts, gauges, held } = self.collected;
+        let Collected { outputs, effects, counts, gauges, held, wants } = self.collected;
         let now = self.now;
         Ok(Transition {
             outputs,
@@ -239,6 +257,7 @@ impl<'s, S: Stage> Cycle<'s, S> {
             counts,
             gauges,
             held,
+            wants,
             now,
             next_timer,
             timer_floor,

@@ -12,6 +12,7 @@ use crate::codec::DeadLetter;
 use crate::commit::{Batch, COMMIT_KEY, CommitRecord, Fold};
 use crate::cycle::{Applied, Counts, Cycle, CycleTime, Gauges, Performed, Transition};
 use crate::replay::Replay;
+use crate::slots::{Allowance, Wants};
 use crate::stage::{Globals, Input, InputClass, RecordMeta, Stage};
 
 /// State and changelog entries are plain bytes.
@@ -54,7 +55,9 @@ pub struct Driver<S: Stage> {
     offsets: BTreeMap<String, i64>,
     timer_floor: Timestamp,
     next_timer: Option<Timestamp>,
-    effects_max: usize,
+    allowance: Allowance,
+    is_brief: bool,
+    wants: Wants,
     held: BTreeSet<InputClass>,
     counts: Counts,
     gauges: Gauges,
@@ -77,7 +80,9 @@ impl<S: Stage> Driver<S> {
             offsets: BTreeMap::new(),
             timer_floor: Timestamp::default(),
             next_timer: None,
-            effects_max: usize::MAX,
+            allowance: Allowance::UNLIMITED,
+            is_brief: false,
+            wants: Wants::UNKNOWN,
             held: BTreeSet::new(),
             counts: Counts::new(),
             gauges: Gauges::new(),
@@ -88,7 +93,22 @@ impl<S: Stage> Driver<S> {
 
     /// From now on at most `effects_max` effects may be started in a cycle.
     pub fn limit_effects(&mut self, effects_max: usize) {
-        self.effects_max = effects_max;
+        self.allow(Allowance { urgent: effects_max, share: effects_max });
+    }
+
+    /// From now on this is what may be started in a cycle.
+    pub fn allow(&mut self, allowance: Allowance) {
+        self.allowance = allowance;
+    }
+
+    /// From now on urgent records flow through the host, or they do not.
+    pub fn set_brief(&mut self, is_brief: bool) {
+        self.is_brief = is_brief;
+    }
+
+    /// What the task would have started in its last cycle, had it been allowed to.
+    pub fn wants(&self) -> Wants {
+        self.wants
     }
 
     /// Classes of which the stage takes no more at present.
@@ -186,18 +206,24 @@ impl<S: Stage> Driver<S> {
         self.run(|cycle| vec![cycle.apply(Input::Effect(result), TraceContext::default())])
     }
 
-    /// Moves time to `to`, firing each timer at its own due time.
+    /// Moves time to `to`, firing each timer at its own due time. A task that wants to start more is
+    /// asked first.
     pub fn advance_to(&mut self, to: Timestamp) -> Produced<S> {
         let mut all = Produced::default();
-        while let Some(due) = self.next_timer.filter(|due| *due <= to) {
-            self.now = self.now.max(due);
-            let produced = self.run(|cycle| {
-                cycle.fire_timers();
-                Vec::new()
-            });
+        let mut add = |produced: Produced<S>| {
             all.outputs.extend(produced.outputs);
             all.traces.extend(produced.traces);
             all.effects.extend(produced.effects);
+        };
+        if !self.wants.is_nothing() {
+            add(self.run(|_| Vec::new()));
+        }
+        while let Some(due) = self.next_timer.filter(|due| *due <= to) {
+            self.now = self.now.max(due);
+            add(self.run(|cycle| {
+                cycle.fire_timers();
+                Vec::new()
+            }));
         }
         self.now = self.now.max(to);
         all
@@ -207,6 +233,7 @@ impl<S: Stage> Driver<S> {
     pub fn restart(&mut self) {
         self.state = self.fold_all();
         self.timer_floor = Timestamp::default();
+        self.wants = Wants::UNKNOWN;
     }
 
     fn run(&mut self, body: impl FnOnce(&mut Cycle<'_, S>) -> Vec<Applied>) -> Produced<S> {
@@ -215,7 +242,8 @@ impl<S: Stage> Driver<S> {
             partition: self.partition,
             partitions: self.partitions,
             timer_floor: self.timer_floor,
-            effects_max: self.effects_max,
+            allowance: self.allowance,
+            is_brief: self.is_brief,
         };
         let mut cycle = Cycle::open(&self.stage, &self.state, &self.globals, time);
         let applied = body(&mut cycle);
@@ -252,6 +280,7 @@ impl<S: Stage> Driver<S> {
         self.next_timer = transition.next_timer;
         self.timer_floor = transition.timer_floor;
         self.held = transition.held;
+        self.wants = transition.wants;
         for (count, value) in transition.counts {
             *self.counts.entry(count).or_default() += value;
         }

@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use sendplane_domain::time::Timestamp;
 use sendplane_domain::trace::{TraceContext, header};
 use sendplane_stage_api::cycle::{Applied, CycleTime, may_start_effects};
+use sendplane_stage_api::slots::{Allowance, Wants};
 use sendplane_stage_api::table::{TableValue, decode_value, encode_value};
 use sendplane_stage_api::{
     Codec, Cycle, DeadLetter, Encoded, Input, InputClass, RawRecord, RecordMeta, Stage,
@@ -14,7 +15,8 @@ use sendplane_stage_api::{
 use serde::{Deserialize, Serialize};
 
 use crate::breaker::Breakers;
-use crate::config::{BatchLimits, BreakerLimits};
+use crate::budget::{Budget, Room};
+use crate::config::BreakerLimits;
 use crate::effect::Arrived;
 use crate::error::Error;
 use crate::globals::View;
@@ -50,37 +52,8 @@ pub(crate) struct Surroundings<'a, S: Stage> {
     /// False while the task is given up or the clock cannot be trusted: only results of running
     /// effects are applied then.
     pub begin_work: bool,
-}
-
-/// What is left of the group commit's bounds, over all tasks of the thread.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Budget {
-    pub inputs: usize,
-    pub outputs: usize,
-    pub bytes: usize,
-    /// Effects that may be started beside those that run.
-    pub effects: usize,
-}
-
-impl Budget {
-    pub fn new(limits: &BatchLimits, effects: usize) -> Self {
-        Self {
-            inputs: limits.inputs_max,
-            outputs: limits.outputs_max,
-            bytes: limits.bytes_max,
-            effects,
-        }
-    }
-
-    fn spend(&mut self, outputs: usize, bytes: usize) {
-        self.inputs = self.inputs.saturating_sub(1);
-        self.outputs = self.outputs.saturating_sub(outputs);
-        self.bytes = self.bytes.saturating_sub(bytes);
-    }
-
-    pub fn exhausted(&self) -> bool {
-        self.inputs == 0 || self.outputs == 0 || self.bytes == 0
-    }
+    /// Urgent records flow: see [`sendplane_stage_api::Context::is_brief`].
+    pub is_brief: bool,
 }
 
 /// A record for the dead-letter topic.
@@ -116,18 +89,21 @@ pub(crate) enum Hold {
 pub(crate) struct Turn<S: Stage> {
     pub draft: Option<Draft<S>>,
     pub hold: Option<Hold>,
+    /// What it would have started besides; `None` if it was not asked.
+    pub wants: Option<Wants>,
 }
 
 /// Applies what is queued for `task`, within `budget`.
 pub(crate) fn take_turn<S: Stage>(
     env: &Surroundings<'_, S>,
     task: &mut Task<S>,
+    room: Room,
     budget: &mut Budget,
 ) -> Result<Turn<S>, Error> {
     let at_start = *budget;
     loop {
         let mut taken = Taken::from(task);
-        match try_turn(env, task, budget, &mut taken) {
+        match try_turn(env, task, room, budget, &mut taken) {
             Ok(turn) => {
                 taken.keep(task);
                 return Ok(turn);
@@ -196,13 +172,14 @@ impl Taken {
 fn try_turn<S: Stage>(
     env: &Surroundings<'_, S>,
     task: &mut Task<S>,
+    room: Room,
     budget: &mut Budget,
     taken: &mut Taken,
 ) -> Result<Turn<S>, Failed> {
     // The queues change while the cycle borrows the store.
     let mut queues = std::mem::take(&mut task.queues);
     let mut results = std::mem::take(&mut task.results);
-    let outcome = apply_all(env, task, &mut queues, &mut results, budget, taken);
+    let outcome = apply_all(env, task, room, &mut queues, &mut results, budget, taken);
     (task.queues, task.results) = (queues, results);
     outcome
 }
@@ -210,6 +187,7 @@ fn try_turn<S: Stage>(
 fn apply_all<S: Stage>(
     env: &Surroundings<'_, S>,
     task: &Task<S>,
+    room: Room,
     queues: &mut BTreeMap<InputClass, VecDeque<Fetched>>,
     results: &mut VecDeque<Arrived<S>>,
     budget: &mut Budget,
@@ -217,7 +195,7 @@ fn apply_all<S: Stage>(
 ) -> Result<Turn<S>, Failed> {
     let mut turn = TurnState::of(&task.offsets);
     let now = env.wall.max(task.last_now);
-    let mut cycle = open_cycle(env, task, budget.effects);
+    let mut cycle = open_cycle(env, task, room.allowance);
     for key in &task.torn {
         cycle.rewrite(key.clone());
     }
@@ -237,15 +215,19 @@ fn apply_all<S: Stage>(
         encode_new(env, &cycle, before..cycle.outputs().len(), None, budget, &mut turn)?;
     }
     let consumed = take_results(env, task.partition, results, &mut cycle, budget, &mut turn)?;
-    if turn.inputs == 0 && !task.fresh && task.torn.is_empty() {
-        return Ok(Turn { draft: None, hold: turn.hold });
+    let is_idle = turn.inputs == 0 && !task.fresh && task.torn.is_empty();
+    if is_idle && !room.is_due {
+        return Ok(Turn { draft: None, hold: turn.hold, wants: None });
     }
     let concluded = guard(task.partition, "end of the cycle", 0, || cycle.conclude())?;
     encode_new(env, &cycle, concluded, None, budget, &mut turn)?;
     let transition = cycle
         .finish()
         .map_err(|fault| Failed::Error(Error::State { partition: task.partition, fault }))?;
-    budget.effects = budget.effects.saturating_sub(transition.effects.len());
+    let wants = Some(transition.wants);
+    if is_idle && transition.changes_nothing() {
+        return Ok(Turn { draft: None, hold: turn.hold, wants });
+    }
     let TurnState { outputs, dead, offsets, inputs, hold, oldest_input } = turn;
     let draft = Draft {
         partition: task.partition,
@@ -258,24 +240,30 @@ fn apply_all<S: Stage>(
         oldest_input,
         consumed,
     };
-    Ok(Turn { draft: Some(draft), hold })
+    Ok(Turn { draft: Some(draft), hold, wants })
+}
+
+/// Whether `task` may start effects at all.
+pub(crate) fn may_start<S: Stage>(env: &Surroundings<'_, S>, task: &Task<S>) -> bool {
+    let (opened_at, committed) = task.opened;
+    let now = env.wall.max(task.last_now);
+    env.begin_work && may_start_effects(opened_at.elapsed(), committed, now)
 }
 
 /// A cycle over what the task has committed.
 pub(crate) fn open_cycle<'t, S: Stage>(
     env: &Surroundings<'t, S>,
     task: &'t Task<S>,
-    effects_max: usize,
+    allowance: Allowance,
 ) -> Cycle<'t, S> {
     let now = env.wall.max(task.last_now);
-    let (opened_at, committed) = task.opened;
-    let may_start = env.begin_work && may_start_effects(opened_at.elapsed(), committed, now);
     let time = CycleTime {
         now,
         partition: task.partition,
         partitions: env.partitions,
         timer_floor: task.timer_floor,
-        effects_max: if may_start { effects_max } else { 0 },
+        allowance,
+        is_brief: env.is_brief,
     };
     Cycle::open(env.stage, &task.store, &env.view.tables, time)
 }
@@ -370,7 +358,7 @@ fn take_records<S: Stage>(
         if *class != InputClass::Feedback && waits || task.held.contains(class) {
             continue;
         }
-        while !budget.exhausted() {
+        while !queue.is_empty() && budget.admits(*class) {
             let Some(record) = queue.pop_front() else { break };
             let Some(record) = taken.breakers.pass(record) else { continue };
             let dead = turn.dead.len();

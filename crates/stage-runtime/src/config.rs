@@ -84,8 +84,11 @@ impl Default for BreakerLimits {
 /// When a group commit ends: whichever bound is reached first, or the input is empty.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchLimits {
-    /// Age of its oldest input.
-    pub age_max: Duration,
+    /// Time in which bulk records are taken in; the rest of them waits for the next commit, so that
+    /// urgent records wait for a short one.
+    pub bulk_max: Duration,
+    /// The same while urgent records flow.
+    pub bulk_brief_max: Duration,
     /// Inputs.
     pub inputs_max: usize,
     /// Outputs.
@@ -97,7 +100,8 @@ pub struct BatchLimits {
 impl Default for BatchLimits {
     fn default() -> Self {
         Self {
-            age_max: Duration::from_millis(10),
+            bulk_max: Duration::from_millis(50),
+            bulk_brief_max: Duration::from_millis(4),
             inputs_max: 500,
             outputs_max: 5_000,
             bytes_max: 4 << 20,

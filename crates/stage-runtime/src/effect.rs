@@ -19,6 +19,12 @@ pub trait EffectRunner<S: Stage>: Send + Sync + 'static {
     fn slots(&self) -> usize {
         usize::MAX
     }
+
+    /// How many of [`Self::slots`] are kept for what is urgent, so that a slow provider does not
+    /// fill them all with what can wait (I9).
+    fn reserved_slots(&self) -> usize {
+        0
+    }
 }
 
 /// What a runner is told besides the effect.

@@ -15,6 +15,7 @@
 pub mod assignment;
 mod batch;
 mod breaker;
+mod budget;
 mod client;
 mod clock;
 mod committing;

@@ -15,11 +15,13 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use sendplane_domain::limits::CLOCK_SKEW_MAX;
 use sendplane_domain::time::Timestamp;
+use sendplane_stage_api::slots::{Allowance, Slots};
 use sendplane_stage_api::{Codec, InputClass, Stage};
 
 use crate::assignment;
-use crate::batch::{self, Budget, Draft, Hold, Surroundings, Turn};
+use crate::batch::{self, Draft, Hold, Surroundings, Turn};
 use crate::breaker;
+use crate::budget::{Budget, Room};
 use crate::client::{self, MemberContext};
 use crate::clock::{self, Deadline, SkewGauge, Trust, monotonic};
 use crate::config::{Names, RuntimeConfig};
@@ -35,6 +37,8 @@ use crate::transaction::TransactionalProducer;
 /// Records of one class kept between fetching and applying; beyond it no more are fetched.
 const QUEUED_MAX: usize = 2_000;
 const IDLE_WAIT: Duration = Duration::from_millis(5);
+/// After a transactional record, more of them are expected for this long.
+const URGENT_FOR: Duration = Duration::from_secs(1);
 /// How long closing the clients may take.
 const CLOSE_MAX: Duration = Duration::from_secs(10);
 /// Without a commit for this long while there is work, the process is not ready.
@@ -81,6 +85,10 @@ pub(crate) struct StageThread<S: Stage> {
     pub(crate) failures: u32,
     pub(crate) recovered_at: std::time::Instant,
     pub(crate) turns: usize,
+    /// Who of the tasks may start how many effects.
+    pub(crate) slots: Slots,
+    /// When a transactional record was fetched last.
+    pub(crate) urgent_at: Option<std::time::Instant>,
     /// Partitions the group has given us, restored or not.
     pub(crate) owned: BTreeSet<i32>,
 }
@@ -121,6 +129,8 @@ impl<S: Stage> StageThread<S> {
             failures: 0,
             recovered_at: now,
             turns: 0,
+            slots: Slots::default(),
+            urgent_at: None,
             owned: BTreeSet::new(),
         };
         // Before the host hears of this thread: it must not look ready for want of obstacles.
@@ -261,8 +271,10 @@ impl<S: Stage> StageThread<S> {
     }
 
     fn idle(&mut self) -> Result<(), Error> {
-        let tasks = &mut self.tasks;
-        let wait = self.lanes.wait(IDLE_WAIT, &mut |class, record| enqueue(tasks, class, record));
+        let (tasks, urgent_at) = (&mut self.tasks, &mut self.urgent_at);
+        let wait = self.lanes.wait(IDLE_WAIT, &mut |class, record| {
+            enqueue(tasks, urgent_at, class, record);
+        });
         wait.or_else(|error| self.recover(error))
     }
 
@@ -324,9 +336,9 @@ impl<S: Stage> StageThread<S> {
             .map(|class| (class, self.tasks.values().map(|task| task.queued_of(class)).sum()))
             .collect();
         let room = |class| QUEUED_MAX.saturating_sub(queued[&class]);
-        let tasks = &mut self.tasks;
+        let (tasks, urgent_at) = (&mut self.tasks, &mut self.urgent_at);
         self.lanes.fetch(self.shared.config.batch.inputs_max, &room, &mut |class, record| {
-            enqueue(tasks, class, record);
+            enqueue(tasks, urgent_at, class, record);
         })?;
         for task in self.tasks.values_mut() {
             let lanes = &self.lanes;
@@ -361,11 +373,10 @@ impl<S: Stage> StageThread<S> {
             wall: if trusted { wall } else { Timestamp::default() },
             partitions: shared.partitions,
             begin_work: mode == Mode::Normal && trusted,
+            is_brief: self.is_brief(),
         };
-        let running: usize = self.tasks.values().map(Task::running_effects).sum();
-        let slots = (shared.effects.slots() / shared.config.threads.max(1)).max(1);
-        let effects = slots.saturating_sub(running);
-        let mut budget = Budget::new(&shared.config.batch, effects);
+        self.open_slots(&env);
+        let mut budget = Budget::new(&shared.config.batch, env.is_brief, monotonic());
         let mut drafts = Vec::new();
         let mut catch_up = false;
         for partition in self.turn_order() {
@@ -382,7 +393,18 @@ impl<S: Stage> StageThread<S> {
                 task.fresh = true;
             }
             breaker::serve(&env, task, &self.lanes, &shared.health, monotonic())?;
-            let Turn { draft, hold } = batch::take_turn(&env, task, &mut budget)?;
+            let room = match batch::may_start(&env, task) {
+                true => Room {
+                    allowance: self.slots.allowance(partition),
+                    is_due: self.slots.is_due(partition),
+                },
+                false => Room { allowance: Allowance::NONE, is_due: false },
+            };
+            let Turn { draft, hold, wants } = batch::take_turn(&env, task, room, &mut budget)?;
+            if let Some(wants) = wants {
+                let started = draft.as_ref().map_or(0, |draft| draft.transition.effects.len());
+                self.slots.settle(partition, started, wants);
+            }
             drafts.extend(draft);
             match hold {
                 None => shared.health.clear("schema-registry"),
@@ -397,6 +419,27 @@ impl<S: Stage> StageThread<S> {
             self.catch_up_globals();
         }
         Ok(drafts)
+    }
+
+    /// Deals out what is free of the thread's part of the slots.
+    fn open_slots(&mut self, env: &Surroundings<'_, S>) {
+        let threads = self.shared.config.threads.max(1);
+        let effects = &self.shared.effects;
+        let slots = (effects.slots() / threads).max(1);
+        let running: usize = self.tasks.values().map(Task::running_effects).sum();
+        let starting = self.tasks.values().filter(|task| batch::may_start(env, task));
+        let starting = starting.map(|task| task.partition);
+        self.slots.begin(
+            slots.saturating_sub(running),
+            effects.reserved_slots() / threads,
+            starting,
+        );
+    }
+
+    /// Whether what can wait is done in small portions.
+    fn is_brief(&self) -> bool {
+        self.urgent_at.is_some_and(|at| at.elapsed() < URGENT_FOR)
+            || self.tasks.values().any(|task| task.queued_of(InputClass::Transactional) > 0)
     }
 
     /// The tasks in order, another one first in every cycle: a full queue must not starve the rest.
@@ -453,7 +496,15 @@ impl<S: Stage> StageThread<S> {
 }
 
 /// Gives a record to its task. A reader may still hold some of a partition that has gone.
-fn enqueue<S: Stage>(tasks: &mut BTreeMap<i32, Task<S>>, class: InputClass, record: Fetched) {
+fn enqueue<S: Stage>(
+    tasks: &mut BTreeMap<i32, Task<S>>,
+    urgent_at: &mut Option<std::time::Instant>,
+    class: InputClass,
+    record: Fetched,
+) {
+    if class == InputClass::Transactional {
+        *urgent_at = Some(monotonic());
+    }
     if let Some(task) = tasks.get_mut(&record.partition) {
         task.queues.entry(class).or_default().push_back(record);
     }

@@ -1,8 +1,10 @@
 //! Trying records without consequences.
 
 use sendplane_stage_api::Stage;
+use sendplane_stage_api::slots::Allowance;
 
-use crate::batch::{self, Budget, Failed, Surroundings, TurnState};
+use crate::batch::{self, Failed, Surroundings, TurnState};
+use crate::budget::Budget;
 use crate::error::Error;
 use crate::lanes::Fetched;
 use crate::task::Task;
@@ -14,10 +16,9 @@ pub(super) fn rehearse<'r, S: Stage>(
     task: &Task<S>,
     records: impl IntoIterator<Item = &'r Fetched>,
 ) -> Result<Option<usize>, Error> {
-    let mut cycle = batch::open_cycle(env, task, 0);
+    let mut cycle = batch::open_cycle(env, task, Allowance::NONE);
     let mut turn = TurnState::of(&task.offsets);
-    let mut budget =
-        Budget { inputs: usize::MAX, outputs: usize::MAX, bytes: usize::MAX, effects: 0 };
+    let mut budget = Budget::unbounded();
     let mut unencodable = 0;
     for record in records {
         // A global row that is missing is missing: the tables are caught up with all the time.

@@ -11,17 +11,17 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::time::Duration;
 
 use sendplane_domain::id::{MessageId, TenantId};
 use sendplane_domain::lane::Lane;
 use sendplane_domain::time::Timestamp;
 use sendplane_domain::trace::TraceContext;
+use sendplane_stage_api::slots::Wants;
 
 use super::number::{Common, May, Owner, Standing, tenant_state};
 use super::state::{
     MESSAGES, Marker, Message, NUMBERS, NumberKey, QUEUE, QueueKey, READY, ROUNDS, Resource, State,
-    Timer, Work, ask_timer, lane_rank, number_timer,
+    Timer, Work, lane_rank, number_timer,
 };
 use super::{Ctx, SendStage, budget, ending, inbox, intent, pair, portfolio, recheck, template};
 use crate::directory::Subject;
@@ -30,12 +30,13 @@ use crate::directory::Subject;
 /// for it.
 const GRANTS_MAX: usize = 500;
 
-/// Grants to bulk in a cycle that also grants transactional messages: their next commit is not to
-/// wait for marketing's (I9).
-const BULK_GRANTS_BESIDE_TRANSACTIONAL_MAX: usize = 100;
-
 /// Messages looked at in a cycle: bounds those that end or are parked without a call.
 const EXAMINED_MAX: usize = 2_000;
+
+/// The same for bulk while transactional messages flow: the next of them is not to wait for
+/// marketing's commit (I9).
+const BULK_GRANTS_BRIEF_MAX: usize = 40;
+const BULK_EXAMINED_BRIEF_MAX: usize = 200;
 
 /// What a tenant of weight 1 may take in one turn. A turn of a tenant is its weight times as long.
 ///
@@ -48,9 +49,6 @@ const QUANTUM: u32 = 8;
 /// Bounds of a tenant's weight: a record that says otherwise is taken for the nearest.
 const WEIGHT_MIN: i32 = 1;
 const WEIGHT_MAX: i32 = 100;
-
-/// How soon ready numbers ask again when there was no slot. A result asks sooner.
-const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 const LANES: [Lane; 2] = [Lane::Transactional, Lane::Bulk];
 
@@ -99,24 +97,49 @@ pub(super) fn grant(stage: &SendStage, ctx: &mut Ctx<'_, '_>) {
         Allowed { grants: ctx.effects_left().min(GRANTS_MAX), examined: EXAMINED_MAX };
     for lane in LANES {
         if lane == Lane::Bulk {
-            let unreserved = ctx.effects_left().saturating_sub(stage.settings.reserved_calls);
-            allowed.grants = allowed.grants.min(unreserved);
+            allowed.grants = allowed.grants.min(ctx.share_left());
+            if ctx.is_brief() {
+                allowed.grants = allowed.grants.min(BULK_GRANTS_BRIEF_MAX);
+                allowed.examined = allowed.examined.min(BULK_EXAMINED_BRIEF_MAX);
+            }
         }
-        let before = allowed.grants;
         serve_lane(stage, ctx, &mut looks, &mut common, lane, &mut allowed);
-        if lane == Lane::Transactional && allowed.grants < before {
-            allowed.grants = allowed.grants.min(BULK_GRANTS_BESIDE_TRANSACTIONAL_MAX);
-        }
     }
+    let wants = wants(ctx, &mut looks, &mut common);
+    ctx.want_more(wants);
     common.write(ctx);
     ctx.set_trace(TraceContext::default());
-    let mut is_waiting = false;
     for (number, look) in looks {
-        is_waiting |= close(ctx, &number, look);
+        close(ctx, &number, look);
     }
-    if is_waiting {
-        ctx.schedule(ask_timer(), ctx.now() + ASK_AGAIN, &Timer::Ask);
+}
+
+/// What is left undone; numbers that were not looked at for want of grants are looked at here.
+/// Tenants share the slots by their weights, so that is what their task asks for.
+fn wants(
+    ctx: &mut Ctx<'_, '_>,
+    looks: &mut BTreeMap<NumberKey, Look>,
+    common: &mut Common,
+) -> Wants {
+    let mut wants = Wants::default();
+    let mut counted: Option<&TenantId> = None;
+    for (number, look) in looks {
+        for lane in LANES {
+            if look.done[usize::from(lane_rank(lane))] {
+                continue;
+            }
+            match due(ctx, number, &mut look.standing, common, lane) {
+                Err(step) => look.close(lane, step),
+                Ok(_) if lane == Lane::Transactional => wants.urgent = true,
+                Ok(_) if counted == Some(&number.0) => {}
+                Ok(_) => {
+                    wants.weight += weight(ctx, &number.0);
+                    counted = Some(&number.0);
+                }
+            }
+        }
     }
+    wants
 }
 
 /// Tenants take turns until nobody wants any more or the cycle has done enough.
@@ -145,9 +168,7 @@ fn serve_lane(
                 match step(stage, ctx, &number, &mut look.standing, common, lane, can_grant) {
                     None => break,
                     Some(Step::Granted) => granted += 1,
-                    Some(Step::Gone) => {}
-                    Some(Step::LaneDone(at)) => look.finish(&[lane], at),
-                    Some(Step::NumberDone(at)) => look.finish(&LANES, at),
+                    Some(step) => look.close(lane, step),
                 }
                 allowed.examined -= 1;
                 if look.done[usize::from(rank)] {
@@ -171,8 +192,12 @@ fn serve_lane(
 
 /// What `tenant` may take in one turn.
 fn quantum(ctx: &Ctx<'_, '_>, tenant: &TenantId) -> u32 {
+    QUANTUM * weight(ctx, tenant)
+}
+
+fn weight(ctx: &Ctx<'_, '_>, tenant: &TenantId) -> u32 {
     let weight = ctx.globals().tenant(tenant).map_or(1, |row| row.weight);
-    QUANTUM * weight.clamp(WEIGHT_MIN, WEIGHT_MAX).unsigned_abs()
+    weight.clamp(WEIGHT_MIN, WEIGHT_MAX).unsigned_abs()
 }
 
 fn next_tenant(
@@ -211,29 +236,10 @@ fn step(
     can_grant: bool,
 ) -> Option<Step> {
     let now = ctx.now();
-    // The control change that switches the tenant on looks at the queue again; meanwhile each
-    // message's own timer ends it at `valid_until`.
-    if matches!(standing.owner, Owner::Inactive) {
-        return Some(Step::NumberDone(None));
-    }
-    let rank = usize::from(lane_rank(lane));
-    let Some(entry) = inbox::head(ctx, number, lane, standing.row.heads[rank]) else {
-        standing.row.heads[rank] = now;
-        return Some(Step::LaneDone(None));
+    let entry = match due(ctx, number, standing, common, lane) {
+        Ok(entry) => entry,
+        Err(step) => return Some(step),
     };
-    standing.row.heads[rank] = entry.2;
-    if entry.2 > now {
-        return Some(Step::LaneDone(Some(entry.2)));
-    }
-    // Asked before the message is read: a busy number has no token at most looks. Who may not be
-    // called at all is found out below.
-    if let Owner::Active { .. } = standing.owner {
-        match standing.may_call(common, &tenant_state(ctx, &number.0), now) {
-            May::Wait(at) => return Some(Step::NumberDone(Some(at))),
-            May::Never => return Some(Step::NumberDone(None)),
-            May::Call => {}
-        }
-    }
     let message_id = entry.3;
     let Some((message, work)) = waiting(ctx, message_id) else {
         // Every way out of `Waiting` takes the entry with it, so this never happens; and if it
@@ -254,9 +260,6 @@ fn step(
     let Some((message, work)) = lacks_nothing(ctx, number, entry, message, work) else {
         return Some(Step::Gone);
     };
-    if let Some(at) = standing.bulk_held_until(lane, now) {
-        return Some(Step::LaneDone(Some(at)));
-    }
     if let Some(at) = budget::stands_until(ctx, &work) {
         return Some(Step::LaneDone(Some(at)));
     }
@@ -268,6 +271,44 @@ fn step(
     pair::debit(ctx, number, &work.dispatch.contact_hash);
     intent::commit(stage, ctx, message_id, message, credential, pace);
     Some(Step::Granted)
+}
+
+/// The first entry of a queue if it is due and its number may call; otherwise what that means.
+fn due(
+    ctx: &mut Ctx<'_, '_>,
+    number: &NumberKey,
+    standing: &mut Standing,
+    common: &mut Common,
+    lane: Lane,
+) -> Result<QueueKey, Step> {
+    let now = ctx.now();
+    // The control change that switches the tenant on looks at the queue again; meanwhile each
+    // message's own timer ends it at `valid_until`.
+    if matches!(standing.owner, Owner::Inactive) {
+        return Err(Step::NumberDone(None));
+    }
+    let rank = usize::from(lane_rank(lane));
+    let Some(entry) = inbox::head(ctx, number, lane, standing.row.heads[rank]) else {
+        standing.row.heads[rank] = now;
+        return Err(Step::LaneDone(None));
+    };
+    standing.row.heads[rank] = entry.2;
+    if entry.2 > now {
+        return Err(Step::LaneDone(Some(entry.2)));
+    }
+    // Asked before the message is read: a busy number has no token at most looks. Who may not be
+    // called at all is found out below.
+    if let Owner::Active { .. } = standing.owner {
+        match standing.may_call(common, &tenant_state(ctx, &number.0), now) {
+            May::Wait(at) => return Err(Step::NumberDone(Some(at))),
+            May::Never => return Err(Step::NumberDone(None)),
+            May::Call => {}
+        }
+    }
+    if let Some(at) = standing.bulk_held_until(lane, now) {
+        return Err(Step::LaneDone(Some(at)));
+    }
+    Ok(entry)
 }
 
 /// The message, if nothing of its own stands against a call; otherwise it is out of the queue.
@@ -348,6 +389,15 @@ impl Look {
         look
     }
 
+    /// Takes note of what came of looking at a lane.
+    fn close(&mut self, lane: Lane, step: Step) {
+        match step {
+            Step::Granted | Step::Gone => {}
+            Step::LaneDone(at) => self.finish(&[lane], at),
+            Step::NumberDone(at) => self.finish(&LANES, at),
+        }
+    }
+
     fn finish(&mut self, lanes: &[Lane], at: Option<Timestamp>) {
         for lane in lanes {
             self.done[usize::from(lane_rank(*lane))] = true;
@@ -359,8 +409,8 @@ impl Look {
     }
 }
 
-/// Writes what changed. True if the number stays ready.
-fn close(ctx: &mut Ctx<'_, '_>, number: &NumberKey, look: Look) -> bool {
+/// Writes what changed. A number that is not done stays ready.
+fn close(ctx: &mut Ctx<'_, '_>, number: &NumberKey, look: Look) {
     let Look { standing, wake, done } = look;
     let Standing { mut row, before, .. } = standing;
     let is_done = done == [true; 2];
@@ -382,5 +432,4 @@ fn close(ctx: &mut Ctx<'_, '_>, number: &NumberKey, look: Look) -> bool {
     if is_done {
         ctx.delete(&READY, number);
     }
-    !is_done
 }

@@ -87,9 +87,6 @@ pub struct SendSettings {
     /// How far below Meta's ceiling a number stays, in percent: inbound messages count there too,
     /// and calls do not reach Meta at exactly the distance they left us.
     pub safety_percent: u32,
-    /// Slots that bulk leaves to transactional messages, so that a slow provider does not fill them
-    /// all with marketing (I9).
-    pub reserved_calls: usize,
     /// How much waiting bulk a partition stores, in bytes; what is beyond waits in Kafka.
     pub inbox_bytes_max: u64,
 }
@@ -105,7 +102,6 @@ impl SendSettings {
             doubt_window: Duration::from_secs(600),
             resend_after_silence: true,
             safety_percent: 5,
-            reserved_calls: 0,
             inbox_bytes_max: INBOX_BYTES_MAX,
         }
     }
@@ -248,8 +244,6 @@ impl Stage for SendStage {
                 inbox::wake(ctx, &(tenant, number));
             }
             Input::Timer(Timer::Resource(resource)) => inbox::release(ctx, &resource),
-            // What it is about happens at the end of the cycle.
-            Input::Timer(Timer::Ask) => {}
             Input::Timer(Timer::Sweep) => pair::sweep(ctx),
             Input::Timer(Timer::SuppressionEnds(tenant, contact)) => {
                 suppression::end(ctx, &(tenant, contact));

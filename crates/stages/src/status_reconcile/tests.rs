@@ -14,6 +14,7 @@ use sendplane_domain::lifecycle::MessageFacts;
 use sendplane_domain::trace::TraceContext;
 use sendplane_stage_api::cycle::CycleTime;
 use sendplane_stage_api::driver::Driver;
+use sendplane_stage_api::slots::Allowance;
 use sendplane_stage_api::table::decode_value;
 use sendplane_stage_api::{Cycle, RecordMeta};
 use sendplane_wire::record::{
@@ -245,7 +246,8 @@ pub(super) fn counts(
         partition: 0,
         partitions: 1,
         timer_floor: Timestamp::default(),
-        effects_max: usize::MAX,
+        allowance: Allowance::UNLIMITED,
+        is_brief: false,
     };
     let mut cycle = Cycle::open(driver.stage(), driver.state(), &NoGlobals, time);
     cycle.apply(input, TraceContext::default());

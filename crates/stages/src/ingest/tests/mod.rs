@@ -21,6 +21,7 @@ use sendplane_domain::time::Timestamp;
 use sendplane_domain::trace::TraceContext;
 use sendplane_stage_api::cycle::CycleTime;
 use sendplane_stage_api::driver::{Driver, Produced};
+use sendplane_stage_api::slots::Allowance;
 use sendplane_stage_api::{Codec, Cycle, Globals, RawRecord};
 use sendplane_wire::codec::AvroRecord;
 use sendplane_wire::record::{AdmittedMessage, Decision, SendRequest};
@@ -179,7 +180,8 @@ fn before_timers(
         partition: 0,
         partitions: 1,
         timer_floor: Timestamp::default(),
-        effects_max: usize::MAX,
+        allowance: Allowance::UNLIMITED,
+        is_brief: false,
     };
     let stage = stage();
     let mut cycle = Cycle::open(&stage, driver.state(), &directory, time);

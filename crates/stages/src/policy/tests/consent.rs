@@ -2,6 +2,7 @@
 
 use sendplane_domain::trace::TraceContext;
 use sendplane_stage_api::cycle::CycleTime;
+use sendplane_stage_api::slots::Allowance;
 use sendplane_stage_api::{Codec, Cycle, TableKey, Undecoded};
 use sendplane_wire::record::{ConsentScope::*, ConsentState::*};
 
@@ -105,7 +106,8 @@ fn changes_are_counted_by_what_became_of_them() {
             partition: 0,
             partitions: 1,
             timer_floor: Timestamp::default(),
-            effects_max: usize::MAX,
+            allowance: Allowance::UNLIMITED,
+            is_brief: false,
         };
         let globals = Directory::default();
         let mut cycle = Cycle::open(driver.stage(), driver.state(), &globals, time);

@@ -145,8 +145,6 @@ pub enum Timer {
     Number(TenantId, PhoneNumberId),
     /// Something that parked messages wait for may be there again.
     Resource(Resource),
-    /// Ready numbers found no slot: they ask again.
-    Ask,
     /// Rows of pairs that say nothing any more are deleted.
     Sweep,
     /// A contact's suppression can concern no message any more.
@@ -170,11 +168,6 @@ pub(super) fn number_timer(number: &NumberKey) -> TimerKey {
 /// The one timer of a resource.
 pub(super) fn resource_timer(resource: &Resource) -> TimerKey {
     TimerKey::new(3, resource)
-}
-
-/// The task's timer for [`Timer::Ask`].
-pub(super) fn ask_timer() -> TimerKey {
-    TimerKey::new(4, &())
 }
 
 /// The one timer of a contact's suppression.

@@ -236,7 +236,8 @@ fn a_cancel_read_in_the_cycle_of_the_grant_wins() {
         partition: 0,
         partitions: 1,
         timer_floor: Timestamp::default(),
-        effects_max: usize::MAX,
+        allowance: Allowance::UNLIMITED,
+        is_brief: false,
     };
     for is_cancelled in [false, true] {
         let mut cycle = Cycle::open(plane.driver.stage(), plane.driver.state(), &open, time);

@@ -159,20 +159,69 @@ fn a_throttled_tenant_delays_nobody() {
 
 #[test]
 fn bulk_leaves_slots_to_transactional_messages() {
-    let mut plane =
-        Plane::with(SendSettings { reserved_calls: 3, ..SendSettings::new(hash_key()) });
+    let mut plane = Plane::new();
     plane.set_tenant(tenant(1_000));
-    plane.driver.limit_effects(10);
+    let offer = |plane: &mut Plane| {
+        let free = 10 - plane.calls.len();
+        plane.driver.allow(Allowance { urgent: free, share: free.saturating_sub(3) });
+    };
     for n in 0..20 {
-        plane.driver.limit_effects(10 - plane.calls.len());
+        offer(&mut plane);
         plane.send(n, Lane::Bulk);
     }
     assert_eq!(plane.calls.len(), 7);
-    plane.driver.limit_effects(3);
     for n in 20..24 {
-        plane.driver.limit_effects(10 - plane.calls.len());
+        offer(&mut plane);
         plane.send(n, Lane::Transactional);
     }
     assert_eq!(plane.calls.len(), 10);
     assert!(plane.calls[7..].iter().all(|call| call.lane == Lane::Transactional));
+}
+
+#[test]
+fn a_task_wants_what_its_tenants_weigh() {
+    let mut plane = crowded();
+    let mut heavy = sample::tenant("t1");
+    heavy.phone_numbers[0].messages_per_second = 1_000;
+    heavy.weight = 3;
+    plane.set_tenant(heavy);
+    assert_eq!(plane.driver.wants(), Wants::default());
+    plane.driver.limit_effects(0);
+    feed(&mut plane, "t0", 1, Lane::Bulk);
+    feed(&mut plane, "t0", 2, Lane::Bulk);
+    assert_eq!(plane.driver.wants(), Wants { urgent: false, weight: 1 });
+    feed(&mut plane, "t1", 3, Lane::Bulk);
+    assert_eq!(plane.driver.wants(), Wants { urgent: false, weight: 4 });
+    feed(&mut plane, "t2", 4, Lane::Transactional);
+    assert_eq!(plane.driver.wants(), Wants { urgent: true, weight: 4 });
+    plane.driver.allow(Allowance { urgent: 1, share: 0 });
+    plane.advance(Duration::from_millis(1));
+    assert_eq!(shares(&plane, 0), BTreeMap::from([("t2".to_owned(), 1)]));
+    assert_eq!(plane.driver.wants(), Wants { urgent: false, weight: 4 });
+    plane.driver.limit_effects(10);
+    plane.advance(Duration::from_millis(1));
+    assert_eq!((plane.calls.len(), plane.driver.wants()), (4, Wants::default()));
+}
+
+#[test]
+fn bulk_goes_in_small_portions_while_transactional_messages_flow() {
+    let mut plane = crowded();
+    plane.driver.limit_effects(0);
+    for n in 0..200 {
+        feed(&mut plane, TENANTS[n as usize % 3], n, Lane::Bulk);
+    }
+    for n in 200..260 {
+        feed(&mut plane, TENANTS[n as usize % 3], n, Lane::Transactional);
+    }
+    plane.driver.limit_effects(usize::MAX);
+    plane.driver.set_brief(true);
+    plane.advance(Duration::from_millis(1));
+    let count = |plane: &Plane, lane| plane.calls.iter().filter(|call| call.lane == lane).count();
+    assert_eq!(count(&plane, Lane::Transactional), 60, "they are not bounded by it");
+    let brief = count(&plane, Lane::Bulk);
+    assert!((1..=50).contains(&brief), "{brief}");
+    assert_eq!(plane.driver.wants().weight, 3, "the rest is asked for again at once");
+    plane.driver.set_brief(false);
+    plane.advance(Duration::from_millis(1));
+    assert!(count(&plane, Lane::Bulk) > 2 * brief);
 }

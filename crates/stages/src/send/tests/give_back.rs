@@ -211,7 +211,8 @@ fn a_message_that_was_sent_again_after_doubt_is_not_given_back() {
             partition: 0,
             partitions: 1,
             timer_floor: Timestamp::default(),
-            effects_max: 10,
+            allowance: Allowance::UNLIMITED,
+            is_brief: false,
         };
         let mut cycle = Cycle::open(plane.driver.stage(), &rows, &plane.directory, time);
         for input in inputs {

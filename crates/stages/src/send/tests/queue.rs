@@ -208,7 +208,7 @@ fn nothing_is_granted_while_the_task_may_not_perform() {
     let input = record_input(record, topic::DISPATCH_BULK);
     let transition = plane.preview(input, 0);
     assert!(transition.effects.is_empty() && transition.outputs.is_empty());
-    assert_eq!(transition.next_timer, Some(START + Duration::from_millis(100)));
+    assert_eq!(transition.wants, Wants { urgent: false, weight: 1 });
 }
 
 #[test]

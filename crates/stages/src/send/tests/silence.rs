@@ -119,7 +119,8 @@ fn labels(plane: &Plane, now: Timestamp) -> Vec<&'static str> {
         partition: 0,
         partitions: 1,
         timer_floor: Timestamp::default(),
-        effects_max: usize::MAX,
+        allowance: Allowance::UNLIMITED,
+        is_brief: false,
     };
     let mut cycle = Cycle::open(plane.driver.stage(), plane.driver.state(), &plane.directory, time);
     cycle.apply(Input::Timer(Timer::Message(message_id(DOUBTED))), TraceContext::default());
