@@ -69,6 +69,13 @@ impl Slots {
         self.dealt.clear();
         let wants = &self.wants;
         let mut left = free.saturating_sub(reserved);
+        // Whole rounds at once; only what is left of them needs to know whose turn it is.
+        let round: usize = wants.values().map(|wants| wants.weight as usize).sum();
+        if let Some(rounds) = left.checked_div(round).filter(|rounds| *rounds > 0) {
+            let share = |wants: &Wants| rounds * wants.weight as usize;
+            self.dealt = wants.iter().map(|(task, wants)| (*task, share(wants))).collect();
+            left -= rounds * round;
+        }
         while left > 0 {
             let turn = self.round.turn(
                 |from| {
@@ -99,6 +106,12 @@ impl Slots {
         let wants = self.wants.get(&task).copied().unwrap_or_default();
         let Allowance { urgent, share } = self.allowance(task);
         wants.urgent && urgent > 0 || wants.weight > 0 && share > 0
+    }
+
+    /// `task` was opened anew: what it wanted was said of a state that may be no more.
+    pub fn forget(&mut self, task: i32) {
+        self.wants.remove(&task);
+        self.dealt.remove(&task);
     }
 
     /// `task` had its turn: it starts `started` effects, and would have started more.
@@ -141,6 +154,15 @@ mod tests {
     }
 
     #[test]
+    fn there_may_be_no_bound() {
+        let mut slots = Slots::default();
+        slots.begin(usize::MAX, 0, [0, 1].into_iter());
+        assert!(slots.allowance(0).share > 1 << 60 && slots.allowance(1).share > 1 << 60);
+        slots.settle(0, 5, BUSY(0));
+        assert_eq!(slots.allowance(1), Allowance { urgent: usize::MAX - 5, share: usize::MAX - 5 });
+    }
+
+    #[test]
     fn what_is_dealt_to_one_is_kept_from_others_but_for_what_is_urgent() {
         let mut slots = Slots::default();
         slots.begin(0, 1, [0, 1, 2].into_iter());
@@ -165,8 +187,12 @@ mod tests {
         slots.settle(7, 0, Wants::default());
         slots.begin(1, 1, [7].into_iter());
         assert!(!slots.is_due(7));
-        // It goes away and comes back.
+        // It goes away and comes back, or is restored here.
         slots.begin(1, 1, [8].into_iter());
+        slots.begin(1, 1, [7].into_iter());
+        assert!(slots.is_due(7));
+        slots.settle(7, 0, Wants::default());
+        slots.forget(7);
         slots.begin(1, 1, [7].into_iter());
         assert!(slots.is_due(7));
     }

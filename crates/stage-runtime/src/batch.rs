@@ -243,11 +243,13 @@ fn apply_all<S: Stage>(
     Ok(Turn { draft: Some(draft), hold, wants })
 }
 
-/// Whether `task` may start effects at all.
+/// Whether `task` may start effects at all: it has heard all that was said before it was opened, and
+/// none of its owner before may still start.
 pub(crate) fn may_start<S: Stage>(env: &Surroundings<'_, S>, task: &Task<S>) -> bool {
     let (opened_at, committed) = task.opened;
     let now = env.wall.max(task.last_now);
-    env.begin_work && may_start_effects(opened_at.elapsed(), committed, now)
+    let heard_all = task.feedback_marks.is_empty();
+    env.begin_work && heard_all && may_start_effects(opened_at.elapsed(), committed, now)
 }
 
 /// A cycle over what the task has committed.

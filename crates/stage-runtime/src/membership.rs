@@ -152,6 +152,7 @@ impl<S: Stage> StageThread<S> {
                 "restored"
             );
             let task = assignment::open_task(&clients, one, self.epoch)?;
+            self.slots.forget(task.partition);
             self.tasks.insert(task.partition, task);
         }
         metrics::histogram!("sendplane_restore_seconds", "stage" => shared.names.stage)

@@ -7,9 +7,9 @@ use sendplane_stage_api::InputClass;
 use super::Runner;
 use super::commit::Committing;
 use super::hosted::Hosted;
-use super::slots::Slots;
+use super::slots::URGENT_FOR;
 use super::task::Fetched;
-use super::turn::{self, Budget, Draft, Hold, Surroundings};
+use super::turn::{self, Draft, Hold, Surroundings};
 use crate::env::Env;
 use crate::mutation::Mutation;
 use crate::time::{Micros, ms, seconds};
@@ -67,6 +67,9 @@ impl<S: Hosted> Runner<S> {
                 task.fetched[index] = next;
                 limit -= found.len();
                 room -= found.len();
+                if class == InputClass::Transactional && !found.is_empty() {
+                    self.urgent_at = Some(env.now);
+                }
                 let queue = task.queues.entry(class).or_default();
                 queue.extend(found.into_iter().map(|(offset, entry)| Fetched {
                     input: index,
@@ -96,19 +99,19 @@ impl<S: Hosted> Runner<S> {
         if measure {
             self.core.skew_probe_at = env.now + SKEW_PROBE;
         }
+        self.open_slots(env, !draining && trusted);
         let surroundings = Surroundings {
             stage: &*self.stage,
             codec: &*self.codec,
             view: &self.view,
-            at: env.now,
             // A wrong time must not be committed: every later owner would have to wait for it.
             wall: if trusted { wall } else { Timestamp::default() },
             partitions: env.shape.partitions,
             begin_work: !draining && trusted,
+            is_brief: self.urgent_at.is_some_and(|at| env.now - at < URGENT_FOR),
             mutation: env.mutation,
         };
-        let slots = Slots::free(env.shape.slots, self.tasks.values(), env.mutation);
-        let mut budget = Budget { inputs: env.shape.batch_inputs, slots };
+        let mut budget = env.shape.batch_inputs;
         let mut order: Vec<i32> = self.tasks.keys().copied().collect();
         self.turns = self.turns.wrapping_add(1);
         let first = self.turns % order.len().max(1);
@@ -116,13 +119,18 @@ impl<S: Hosted> Runner<S> {
         let mut drafts: Vec<Draft<S>> = Vec::new();
         let mut catch_up = false;
         for partition in order {
+            let room = self.room(partition);
             let task = self.tasks.get_mut(&partition).expect("listed just now");
-            if budget.inputs == 0 {
+            if budget == 0 {
                 break;
             }
             task.fresh |= measure;
             let rows = &self.disks.entry(partition).or_default().rows;
-            let turn = turn::take(&surroundings, task, rows, &mut budget);
+            let turn = turn::take(&surroundings, task, rows, room, &mut budget);
+            if let Some(wants) = turn.wants {
+                let started = turn.draft.as_ref().map_or(0, |one| one.transition.effects.len());
+                self.slots.settle(partition, started, wants);
+            }
             drafts.extend(turn.draft);
             catch_up |= turn.hold == Some(Hold::Globals);
         }

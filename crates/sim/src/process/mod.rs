@@ -34,6 +34,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use sendplane_stage_api::Codec;
+use sendplane_stage_api::slots::Slots;
 use sendplane_stages::send::call::CallResult;
 
 use self::commit::Committing;
@@ -115,6 +116,11 @@ pub(crate) struct Runner<S: Hosted> {
     view: View<S::Globals>,
     view_read_at: Micros,
     turns: usize,
+    slots: Slots,
+    /// Tasks that may start effects in this cycle.
+    starting: Vec<i32>,
+    /// When a transactional record was fetched last.
+    urgent_at: Option<Micros>,
     restart_after: Option<Micros>,
 }
 
@@ -146,6 +152,9 @@ impl<S: Hosted> Runner<S> {
             view: View::default(),
             view_read_at: -GLOBALS_TICK,
             turns: 0,
+            slots: Slots::default(),
+            starting: Vec::new(),
+            urgent_at: None,
             restart_after: None,
         }
     }
@@ -230,6 +239,9 @@ impl<S: Hosted> Runner<S> {
         let timer = self.tasks.values().filter_map(|task| task.next_timer).min();
         let offset = ms(self.core.clock_offset_ms);
         let mut at = timer.map(|timer| at_wall(timer) - offset + ms(1));
+        if let Some(start) = slots::next_start(self.tasks.values(), env.now) {
+            at = Some(at.map_or(start, |at| at.min(start)));
+        }
         if !self.is_trusted(env) {
             let probe = self.core.skew_probe_at;
             at = Some(at.filter(|at| *at > env.now).map_or(probe, |at| at.min(probe)));
@@ -241,6 +253,7 @@ impl<S: Hosted> Runner<S> {
         self.is_trusted(env)
             && self.tasks.values().any(|task| {
                 task.queued() > 0
+                    || self.room(task.partition).is_due
                     || self.stage.inputs().iter().zip(&task.fetched).any(|(input, position)| {
                         env.log.last_stable_offset(input.topic, task.partition) > *position
                     })

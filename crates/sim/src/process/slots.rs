@@ -1,34 +1,65 @@
-//! How many calls a process may start now: the rule of the runtime's thread, in this one place.
+//! What the tasks of a process may start now, and whether urgent records flow: the rules of the
+//! runtime's thread.
 
+use std::time::Duration;
+
+use sendplane_domain::limits::TAKEOVER_WAIT;
+use sendplane_domain::time::Timestamp;
+use sendplane_stage_api::cycle::may_start_effects;
+use sendplane_stage_api::slots::Allowance;
+
+use super::Runner;
 use super::hosted::Hosted;
 use super::task::Task;
+use super::turn::Room;
+use crate::env::Env;
 use crate::mutation::Mutation;
+use crate::time::{Micros, seconds};
 
-/// The slots of a process that no running call takes. Its tasks are handed them in turn: whatever
-/// one leaves is there for the next.
-pub(super) struct Slots(usize);
+/// After a transactional record, more of them are expected for this long.
+pub(super) const URGENT_FOR: Micros = seconds(1);
 
-impl Slots {
-    /// What is free of `slots` while `tasks` have calls running.
-    pub fn free<'t, S: Hosted>(
-        slots: usize,
-        tasks: impl Iterator<Item = &'t Task<S>>,
-        mutation: Option<Mutation>,
-    ) -> Self {
-        let mut running = tasks.map(|task| task.running.get()).sum();
-        if mutation == Some(Mutation::SlotsUncounted) {
+impl<S: Hosted> Runner<S> {
+    /// Deals out what no running call takes.
+    pub(super) fn open_slots(&mut self, env: &Env, begin_work: bool) {
+        let slots = env.shape.slots;
+        let mut running: usize = self.tasks.values().map(|task| task.running.get()).sum();
+        if env.has(Mutation::SlotsUncounted) {
             running = 0;
         }
-        Self(slots.saturating_sub(running))
+        let wall = self.core.wall(env.now);
+        let starting = self.tasks.values().filter(|task| {
+            begin_work && (may_start(task, env.now, wall) || env.has(Mutation::NoTakeoverWait))
+        });
+        let starting: Vec<i32> = starting.map(|task| task.partition).collect();
+        // Few as they are, one is kept for what is urgent.
+        let reserved = usize::from(slots > 2);
+        self.slots.begin(slots.saturating_sub(running), reserved, starting.iter().copied());
+        self.starting = starting;
     }
 
-    /// What the next task may start.
-    pub fn left(&self) -> usize {
-        self.0
+    pub(super) fn room(&self, partition: i32) -> Room {
+        if !self.starting.contains(&partition) {
+            return Room { allowance: Allowance::NONE, is_due: false };
+        }
+        Room { allowance: self.slots.allowance(partition), is_due: self.slots.is_due(partition) }
     }
+}
 
-    /// A task has asked for so many calls.
-    pub fn take(&mut self, calls: usize) {
-        self.0 = self.0.saturating_sub(calls);
-    }
+/// When the next of the tasks that may not start anything yet may do so.
+pub(super) fn next_start<'t, S: Hosted>(
+    tasks: impl Iterator<Item = &'t Task<S>>,
+    now: Micros,
+) -> Option<Micros> {
+    tasks
+        .map(|task| task.opened.0 + TAKEOVER_WAIT.as_micros() as Micros)
+        .filter(|at| *at > now)
+        .min()
+}
+
+fn may_start<S: Hosted>(task: &Task<S>, now: Micros, wall: Timestamp) -> bool {
+    let (opened_at, committed) = task.opened;
+    let open_for = Duration::from_micros((now - opened_at).unsigned_abs());
+    let wall = wall.max(task.last_now);
+    task.feedback_marks.is_empty() && may_start_effects(open_for, committed, wall)
 }

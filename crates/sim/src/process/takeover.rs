@@ -193,6 +193,7 @@ impl<S: Hosted> Runner<S> {
                 env.counts.one("tears found by a restore");
             }
             env.counts.one("restores");
+            self.slots.forget(partition);
             tasks.insert(partition, self.open_task(env, partition, last.as_ref(), offsets, torn));
         }
         self.tasks = tasks;

@@ -2,11 +2,11 @@
 //! order: global changes, records by class, timers, results.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Duration;
 
 use sendplane_domain::time::Timestamp;
 use sendplane_domain::trace::{TraceContext, header};
-use sendplane_stage_api::cycle::{CycleTime, may_start_effects};
+use sendplane_stage_api::cycle::CycleTime;
+use sendplane_stage_api::slots::{Allowance, Wants};
 use sendplane_stage_api::table::{TableValue, decode_value, encode_value};
 use sendplane_stage_api::{
     Codec, Cycle, DeadLetter, Encoded, Input, InputClass, RawRecord, RecordMeta, Transition,
@@ -17,12 +17,10 @@ use serde::{Deserialize, Serialize};
 
 use super::globals::View;
 use super::hosted::Hosted;
-use super::slots::Slots;
 use super::task::{Arrived, Fetched, Task};
 use crate::log::partition::Headers;
 use crate::mutation::Mutation;
 use crate::repeat;
-use crate::time::Micros;
 
 /// System row: the global offsets a task has been told of.
 const GLOBALS_KEY: [u8; 2] = [0x00, 0x03];
@@ -42,20 +40,22 @@ pub(super) struct Surroundings<'a, S: Hosted> {
     pub stage: &'a S,
     pub codec: &'a dyn Codec<S>,
     pub view: &'a View<S::Globals>,
-    /// True time.
-    pub at: Micros,
     pub wall: Timestamp,
     pub partitions: u32,
     /// False while the task is given up or the clock cannot be trusted: only results of running
     /// effects are applied then.
     pub begin_work: bool,
+    /// Urgent records flow.
+    pub is_brief: bool,
     pub mutation: Option<Mutation>,
 }
 
-/// What is left of the group commit's bounds, over all tasks of the process.
-pub(super) struct Budget {
-    pub inputs: usize,
-    pub slots: Slots,
+/// What a task may start.
+#[derive(Clone, Copy)]
+pub(super) struct Room {
+    pub allowance: Allowance,
+    /// It wants to start something: its cycle ends with that question even without input.
+    pub is_due: bool,
 }
 
 /// A transaction's part of one task, not yet produced.
@@ -83,6 +83,8 @@ pub(super) enum Hold {
 pub(super) struct Turn<S: Hosted> {
     pub draft: Option<Draft<S>>,
     pub hold: Option<Hold>,
+    /// What it would have started besides; `None` if it was not asked.
+    pub wants: Option<Wants>,
 }
 
 #[derive(Default)]
@@ -114,20 +116,17 @@ pub(super) fn take<S: Hosted>(
     env: &Surroundings<'_, S>,
     task: &mut Task<S>,
     rows: &BTreeMap<Vec<u8>, Vec<u8>>,
-    budget: &mut Budget,
+    room: Room,
+    budget: &mut usize,
 ) -> Turn<S> {
     let now = env.wall.max(task.last_now);
-    let (opened_at, committed) = task.opened;
-    let open_for = Duration::from_micros((env.at - opened_at).unsigned_abs());
-    let is_settled = may_start_effects(open_for, committed, now);
-    let may_start =
-        env.begin_work && (is_settled || env.mutation == Some(Mutation::NoTakeoverWait));
     let time = CycleTime {
         now,
         partition: task.partition,
         partitions: env.partitions,
         timer_floor: task.timer_floor,
-        effects_max: if may_start { budget.slots.left() } else { 0 },
+        allowance: room.allowance,
+        is_brief: env.is_brief,
     };
     let mut cycle = Cycle::open(env.stage, rows, &env.view.tables, time);
     let mut progress = Progress { offsets: task.offsets.clone(), ..Progress::default() };
@@ -138,7 +137,7 @@ pub(super) fn take<S: Hosted>(
     if env.begin_work {
         globals_applied = apply_globals(env, task, &mut cycle, &mut progress);
         let mut queues = std::mem::take(&mut task.queues);
-        take_records(env, task, &mut queues, &mut cycle, &mut budget.inputs, &mut progress);
+        take_records(env, task, &mut queues, &mut cycle, budget, &mut progress);
         task.queues = queues;
     }
     if env.begin_work && task.next_timer.is_some_and(|at| at <= time.now) {
@@ -147,9 +146,9 @@ pub(super) fn take<S: Hosted>(
         let range = before..cycle.outputs().len();
         progress.encode(env, &cycle, range);
         // Nothing was due after all: the next look is when the next one is.
-        if progress.inputs == 0 && !task.fresh && task.torn.is_empty() {
+        if progress.inputs == 0 && !task.fresh && task.torn.is_empty() && !room.is_due {
             task.next_timer = cycle.finish().expect("a map can be read").next_timer;
-            return Turn { draft: None, hold: progress.hold };
+            return Turn { draft: None, hold: progress.hold, wants: None };
         }
     }
     let mut consumed = Vec::new();
@@ -160,13 +159,18 @@ pub(super) fn take<S: Hosted>(
         progress.inputs += 1;
         progress.encode(env, &cycle, applied.outputs);
     }
-    if progress.inputs == 0 && !task.fresh && task.torn.is_empty() {
-        return Turn { draft: None, hold: progress.hold };
+    let is_idle = progress.inputs == 0 && !task.fresh && task.torn.is_empty();
+    if is_idle && !room.is_due {
+        return Turn { draft: None, hold: progress.hold, wants: None };
     }
     let concluded = cycle.conclude();
     progress.encode(env, &cycle, concluded);
     let transition = cycle.finish().expect("a map can be read, and what this build wrote decoded");
-    budget.slots.take(transition.effects.len());
+    let wants = Some(transition.wants);
+    if is_idle && transition.changes_nothing() {
+        task.next_timer = transition.next_timer;
+        return Turn { draft: None, hold: progress.hold, wants };
+    }
     let Progress { outputs, dead, offsets, records, hold, .. } = progress;
     let draft = Draft {
         partition: task.partition,
@@ -178,7 +182,7 @@ pub(super) fn take<S: Hosted>(
         globals_applied,
         consumed,
     };
-    Turn { draft: Some(draft), hold }
+    Turn { draft: Some(draft), hold, wants }
 }
 
 fn apply_globals<S: Hosted>(
