@@ -101,7 +101,7 @@ impl Default for BatchLimits {
     fn default() -> Self {
         Self {
             bulk_max: Duration::from_millis(50),
-            bulk_brief_max: Duration::from_millis(4),
+            bulk_brief_max: Duration::from_millis(2),
             inputs_max: 500,
             outputs_max: 5_000,
             bytes_max: 4 << 20,
