@@ -7,17 +7,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sendplane_domain::id::{PhoneNumberId, TemplateName, TenantId};
-use sendplane_stage_api::{DeadLetter, Globals, RawRecord, Undecoded};
+use sendplane_stage_api::{DeadLetter, Globals, RawRecord, TableKey, Undecoded};
 use sendplane_wire::codec::{AvroRecord, Decoder};
 use sendplane_wire::record::{GatewayStatus, Switch, Template, Tenant, TenantPhoneNumber};
 use sendplane_wire::topic;
+use serde::{Deserialize, Serialize};
 
 use crate::schemas::{Schemas, undecoded, unexpected_topic};
 
 pub use switches::{Subject, Switches};
 
 /// Names a template.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TemplateKey {
     /// Owner.
     pub tenant: TenantId,
@@ -30,7 +31,12 @@ pub struct TemplateKey {
 impl TemplateKey {
     /// Names this row.
     pub fn of(row: &Template) -> Self {
-        Self { tenant: row.tenant.clone(), name: row.name.clone(), language: row.language.clone() }
+        Self::new(&row.tenant, &row.name, &row.language)
+    }
+
+    /// The template called `name` in `language` of `tenant`.
+    pub fn new(tenant: &TenantId, name: &TemplateName, language: &str) -> Self {
+        Self { tenant: tenant.clone(), name: name.clone(), language: language.to_owned() }
     }
 
     /// The record key: `<tenant>/<name>/<language>`.
@@ -46,6 +52,22 @@ impl TemplateKey {
             tenant: TenantId::new(tenant),
             name: TemplateName::new(name),
             language: language.to_owned(),
+        })
+    }
+}
+
+impl TableKey for TemplateKey {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.tenant.encode(out);
+        self.name.encode(out);
+        self.language.encode(out);
+    }
+
+    fn decode(bytes: &mut &[u8]) -> Option<Self> {
+        Some(Self {
+            tenant: TenantId::decode(bytes)?,
+            name: TemplateName::decode(bytes)?,
+            language: String::decode(bytes)?,
         })
     }
 }

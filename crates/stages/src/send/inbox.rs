@@ -90,14 +90,15 @@ pub(super) fn release(ctx: &mut Ctx<'_, '_>, resource: &Resource) {
             pair::released(ctx, &((tenant.clone(), number.clone()), contact.clone()))
         }
         Resource::Switch(_) => usize::MAX,
-        Resource::Template(tenant, name, language) => {
-            let is_held = recheck::is_held(ctx.globals(), tenant, name, language);
-            if is_held { 0 } else { usize::MAX }
+        Resource::Template(key) => {
+            if recheck::is_held(ctx.globals(), key) {
+                0
+            } else {
+                usize::MAX
+            }
         }
         Resource::Portfolio(tenant, rank) => portfolio::released(ctx, tenant, *rank),
-        Resource::SuspendedTemplate(tenant, name, language) => {
-            template::released(ctx, &(tenant.clone(), name.clone(), language.clone()))
-        }
+        Resource::SuspendedTemplate(key) => template::released(ctx, key),
     };
     let entries = ctx.scan(&PARKED, resource, count.min(RELEASED_MAX));
     if entries.len() == RELEASED_MAX {

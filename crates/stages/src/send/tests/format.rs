@@ -36,6 +36,9 @@ fn messages() -> Vec<Message> {
         granted_at: Timestamp::default(),
         resends: 0,
         opt_out_of: Some(E164::parse("+4915112345678").unwrap()),
+        template_name: TemplateName::new("order_update"),
+        template_language: "en".into(),
+        lane: Lane::Bulk,
         tenant: TenantId::new(TENANT),
         phone_number_id: PhoneNumberId::new(NUMBER),
         trace: TraceContext { tracestate: Some("x=1".into()), ..TraceContext::default() },
@@ -57,7 +60,7 @@ fn stored_messages_keep_their_bytes() {
     let digest = hex::encode(hasher.finalize());
     assert_eq!(
         &digest[..16],
-        "a44464cc4170222f",
+        "bb7c5c51098f16bb",
         "the stored format changed: raise Message::VERSION and read the old one in upgrade()"
     );
 }

@@ -21,6 +21,7 @@ mod replay;
 mod routes;
 mod silence;
 mod suspensions;
+mod told;
 mod view;
 
 use std::collections::BTreeMap;
