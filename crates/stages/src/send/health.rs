@@ -8,8 +8,8 @@
 //! | maintenance (131057) | the number is held for a minute |
 //! | provider unwell, no connection, no answer | counts against the number and the provider |
 //! | number or account refused, no credential | the number or the tenant waits for a good probe |
-//! | template refused or throttled | the template waits for a good probe |
-//! | all templates refused | the tenant waits for a good probe, for hours |
+//! | template refused or throttled | the template waits for a good probe, and a refused probe with it |
+//! | all templates refused | the tenant waits for a good probe, for hours; likewise |
 //! | restricted for spam | bulk of the number waits for a good probe, for hours |
 //!
 //! Everything releases itself: by time, or by a single call that goes through.
@@ -28,12 +28,14 @@
 
 use std::time::Duration;
 
-use sendplane_domain::breaker::Word;
+use sendplane_domain::breaker::{Admission, Word};
 use sendplane_domain::lane::Lane;
 use sendplane_domain::provider_code::{CodeClass, classify_status};
+use sendplane_domain::time::Timestamp;
 use sendplane_stage_api::{Table, TableKey, TableValue};
 use sendplane_wire::record::{Feedback, ReceiptStatus};
 
+use super::number::tenant_state;
 use super::state::{Message, NUMBERS, Number, PROVIDER, Provider, TENANTS, TenantState};
 use super::{Ctx, inbox, template};
 
@@ -107,6 +109,28 @@ fn sign_in(feedback: &Feedback) -> Sign {
                 sign => sign,
             }
         }
+    }
+}
+
+/// If what refuses a message with `class` is suspended, when it is tried next. Such a message was a
+/// probe, or under way when it was suspended: it waits for the release like those behind it. Policy
+/// has looked at this template once, with the message that was refused first, and knows nothing more
+/// now; given back for every probe, the only message of a template that is suspended for hours would
+/// be released too often and end, for no fault of its own.
+pub(super) fn suspension(
+    ctx: &mut Ctx<'_, '_>,
+    message: &Message,
+    class: Option<CodeClass>,
+) -> Option<Timestamp> {
+    let breaker = match class {
+        Some(CodeClass::SuspendTemplate) => template::breaker(ctx, &message.template()),
+        Some(CodeClass::SuspendTenantTemplates) => tenant_state(ctx, &message.tenant).templates,
+        _ => return None,
+    };
+    match breaker.admission(ctx.now()) {
+        Admission::Calls => None,
+        Admission::Probe => Some(ctx.now()),
+        Admission::NotBefore(at) => Some(at),
     }
 }
 

@@ -173,6 +173,8 @@ fn accept(
 
 fn fail(stage: &SendStage, ctx: &mut Ctx<'_, '_>, mut open: Open, failure: Failure) {
     let next = next_step(ctx, &mut open, failure.class);
+    // Asked before this refusal suspends anything itself.
+    let was_suspended = health::suspension(ctx, &open.message, failure.class).is_some();
     let sign = health::sign_of(failure.class, failure.fault.code);
     health::note(ctx, &open.message, Word::Answer { granted_at: open.granted_at }, sign);
     if let (Some(CodeClass::ThrottlePair), Next::RetryAt(at)) = (failure.class, next) {
@@ -215,6 +217,13 @@ fn fail(stage: &SendStage, ctx: &mut Ctx<'_, '_>, mut open: Open, failure: Failu
             record.disposition = Disposition::Reject;
             ctx.emit(record.into());
             ending::settled(ctx, message_id, message, End::Rejected, false);
+        }
+        Next::Replan if was_suspended => {
+            let now = ctx.now();
+            record.disposition = Disposition::Retry;
+            record.retry_at = health::suspension(ctx, &message, failure.class).or(Some(now));
+            ctx.emit(record.into());
+            inbox::enqueue(ctx, message_id, message, work, now);
         }
         Next::Replan => {
             give_back::after_answer(ctx, message_id, message, work, record, failure.class);

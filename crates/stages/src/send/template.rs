@@ -15,7 +15,7 @@
 
 use std::time::Duration;
 
-use sendplane_domain::breaker::{Admission, Word};
+use sendplane_domain::breaker::{Admission, Breaker, Word};
 use sendplane_domain::limits::INTENT_ANSWER_MAX;
 use sendplane_domain::time::Timestamp;
 use sendplane_wire::record::Notice;
@@ -37,11 +37,15 @@ const WARNING: &str = "FLAGGED";
 /// What to park a message under, and until when; `None` if its template may be called.
 pub(super) fn suspended(ctx: &mut Ctx<'_, '_>, work: &Work) -> Option<(Resource, Timestamp)> {
     let key = work.template();
-    let state = ctx.get(&TEMPLATES, &key)?;
-    match state.breaker.admission(ctx.now()) {
+    match breaker(ctx, &key).admission(ctx.now()) {
         Admission::Calls | Admission::Probe => None,
         Admission::NotBefore(at) => Some((Resource::SuspendedTemplate(key), at)),
     }
+}
+
+/// How the template stands.
+pub(super) fn breaker(ctx: &mut Ctx<'_, '_>, key: &TemplateKey) -> Breaker {
+    ctx.get(&TEMPLATES, key).unwrap_or_default().breaker
 }
 
 /// A call is granted.
@@ -105,12 +109,8 @@ pub(super) fn hear(ctx: &mut Ctx<'_, '_>, notice: &Notice) {
 /// while it is suspended, to try it with.
 pub(super) fn released(ctx: &mut Ctx<'_, '_>, key: &TemplateKey) -> usize {
     let now = ctx.now();
-    let admission = match ctx.get(&TEMPLATES, key) {
-        Some(state) => state.breaker.admission(now),
-        None => Admission::Calls,
-    };
     let resource = Resource::SuspendedTemplate(key.clone());
-    let (count, again) = match admission {
+    let (count, again) = match breaker(ctx, key).admission(now) {
         Admission::Calls => return usize::MAX,
         Admission::Probe => (1, now + INTENT_ANSWER_MAX),
         Admission::NotBefore(at) => (0, at),
