@@ -62,7 +62,7 @@ pub(in crate::send) enum State {
     /// The intent of [`Message::attempt`] is committed. Its timer ends the wait for the answer.
     Submitting { work: Work, granted_at: Timestamp },
     /// Nobody knows whether [`Message::attempt`] was accepted. Its timer ends the doubt.
-    InDoubt { work: Work, until: Timestamp },
+    InDoubt { work: Work, until: Timestamp, doubt: Doubt },
     /// Nothing more is done, and the content is forgotten. Its timer deletes the row.
     Settled {
         end: End,
@@ -72,6 +72,15 @@ pub(in crate::send) enum State {
     /// Out of the queue until `resource` is there again; then it goes back to its place. Its timer
     /// stands at `valid_until`.
     Parked { work: Work, not_before: Timestamp, resource: Resource },
+}
+
+/// What is known of a doubt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::send) struct Doubt {
+    /// When the doubt window ends. It may be looked at later too.
+    pub window_end: Timestamp,
+    /// When enough later messages had been heard of, as far as anybody has looked.
+    pub heard_at: Option<Timestamp>,
 }
 
 /// What a message needs as long as a call may follow.

@@ -35,7 +35,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::directory::TemplateKey;
 
-pub(super) use message::{End, Message, State, Work};
+pub(super) use message::{Doubt, End, Message, State, Work};
 pub(super) use number::{Noticed, Number, Pair};
 pub use resource::Resource;
 pub(super) use tenant::{Spent, TemplateState, TenantState, User};
