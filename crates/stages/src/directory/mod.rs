@@ -9,7 +9,9 @@ use std::sync::Arc;
 use sendplane_domain::id::{PhoneNumberId, TemplateName, TenantId};
 use sendplane_stage_api::{DeadLetter, Globals, RawRecord, TableKey, Undecoded};
 use sendplane_wire::codec::{AvroRecord, Decoder};
-use sendplane_wire::record::{GatewayStatus, Switch, Template, Tenant, TenantPhoneNumber};
+use sendplane_wire::record::{
+    Dispatch, GatewayStatus, Switch, Template, Tenant, TenantPhoneNumber,
+};
 use sendplane_wire::topic;
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +39,11 @@ impl TemplateKey {
     /// The template called `name` in `language` of `tenant`.
     pub fn new(tenant: &TenantId, name: &TemplateName, language: &str) -> Self {
         Self { tenant: tenant.clone(), name: name.clone(), language: language.to_owned() }
+    }
+
+    /// The template of a dispatch.
+    pub fn of_dispatch(row: &Dispatch) -> Self {
+        Self::new(&row.tenant, &row.template_name, &row.template_language)
     }
 
     /// The record key: `<tenant>/<name>/<language>`.
@@ -401,11 +408,10 @@ mod tests {
 
     #[test]
     fn template_keys_round_trip() {
-        let key = TemplateKey {
-            tenant: TenantId::new("a/b"),
-            name: TemplateName::new("hello"),
-            language: "en_US".into(),
-        };
+        let key = TemplateKey::new(&TenantId::new("a/b"), &TemplateName::new("hello"), "en_US");
+        let mut stored = Vec::new();
+        key.encode(&mut stored);
+        assert_eq!(TemplateKey::decode(&mut stored.as_slice()), Some(key.clone()));
         assert_eq!(TemplateKey::parse(&key.record_key()), Some(key));
         assert_eq!(TemplateKey::parse("nonsense"), None);
     }

@@ -50,8 +50,7 @@ pub(super) fn may_be_behind(globals: &Directory, dispatch: &Dispatch) -> bool {
 }
 
 fn of_template(globals: &Directory, dispatch: &Dispatch) -> Option<Breach> {
-    let Dispatch { tenant, template_name, template_language, .. } = dispatch;
-    let key = TemplateKey::new(tenant, template_name, template_language);
+    let key = TemplateKey::of_dispatch(dispatch);
     let give_back = |reason, template_version| Some(Breach::GiveBack { reason, template_version });
     let Some(row) = globals.template(&key) else {
         return give_back(Replan::TEMPLATE_NOT_APPROVED, None);

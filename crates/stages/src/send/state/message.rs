@@ -166,8 +166,7 @@ impl Work {
     }
 
     pub fn template(&self) -> TemplateKey {
-        let dispatch = &self.dispatch;
-        TemplateKey::new(&dispatch.tenant, &dispatch.template_name, &dispatch.template_language)
+        TemplateKey::of_dispatch(&self.dispatch)
     }
 
     /// The decision that released it.
