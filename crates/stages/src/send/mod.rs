@@ -248,6 +248,9 @@ impl Stage for SendStage {
                 inbox::wake(ctx, &(tenant, number));
             }
             Input::Timer(Timer::Resource(resource)) => inbox::release(ctx, &resource),
+            Input::Timer(Timer::Rest(resource, from)) => {
+                inbox::release_rest(ctx, &resource, from);
+            }
             // What it is about happens at the end of the cycle.
             Input::Timer(Timer::Ask) => {}
             Input::Timer(Timer::Sweep) => pair::sweep(ctx),

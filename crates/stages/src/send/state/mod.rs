@@ -154,6 +154,8 @@ pub enum Timer {
     Withdrawn(TenantId, MessageId),
     /// Contacts stop counting against their portfolios' limits.
     Users,
+    /// More messages parked under a resource than go back in one cycle: on from this entry.
+    Rest(Resource, QueueKey),
 }
 
 /// The one timer of a message: a change of state replaces it.
@@ -169,6 +171,12 @@ pub(super) fn number_timer(number: &NumberKey) -> TimerKey {
 /// The one timer of a resource.
 pub(super) fn resource_timer(resource: &Resource) -> TimerKey {
     TimerKey::new(3, resource)
+}
+
+/// The one timer of a resource of which not all was released yet. Not [`resource_timer`], which
+/// whatever is parked meanwhile sets anew.
+pub(super) fn rest_timer(resource: &Resource) -> TimerKey {
+    TimerKey::new(6, resource)
 }
 
 /// The task's timer for [`Timer::Ask`].
