@@ -25,14 +25,7 @@ pub fn apply_templates(session: &Session, command: &Apply) -> Result<ExitCode, F
     let Apply::Apply { file } = command;
     let rows =
         file::templates(&read(file)?, clock::now()).map_err(|faults| named(file, &faults))?;
-    let rows = rows.into_iter().map(|row| {
-        let key = TemplateKey {
-            tenant: row.tenant.clone(),
-            name: row.name.clone(),
-            language: row.language.clone(),
-        };
-        (key.record_key(), row)
-    });
+    let rows = rows.into_iter().map(|row| (TemplateKey::of(&row).record_key(), row));
     publish(session, topic::TEMPLATES, rows.collect())
 }
 

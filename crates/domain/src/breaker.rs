@@ -10,12 +10,20 @@
 //!
 //! A success closes it whatever call it came from: it proves that the other side works. A failure
 //! of a call that was granted before it opened says nothing new.
+//!
+//! What a webhook says of a call comes after its acceptance, late, repeatedly and in any order:
+//!
+//! | word | effect |
+//! |---|---|
+//! | a webhook refuses | opens it, from the time at which it was said; nothing if it was closed since, or if it is open and the call is older than that |
+//! | a webhook says that a call was sent | closes it, if the call was granted since it opened |
+//! | an answer accepts, and a webhook had opened it | closes it only [`UNCONTRADICTED`] after the first accepted probe, if no webhook refused one meanwhile: every such call is accepted first |
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::limits::INTENT_ANSWER_MAX;
+use crate::limits::{CLOCK_SKEW_MAX, INTENT_ANSWER_MAX};
 use crate::time::Timestamp;
 
 /// Failures in a row that open it.
@@ -25,33 +33,44 @@ pub const FAILURES_MAX: u32 = 5;
 pub const OPEN_STEPS: [Duration; 3] =
     [Duration::from_secs(5), Duration::from_secs(15), Duration::from_secs(45)];
 
+/// How long accepted probes must go without a bad word before they close what a webhook opened.
+/// Webhooks come within seconds; without this bound a break of their path would hold messages for
+/// as long as it lasts.
+pub const UNCONTRADICTED: Duration = Duration::from_secs(300);
+
 /// A breaker. The default is closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Breaker {
+pub struct Breaker {
+    state: State,
+    /// When it was closed last. What was said before says nothing any more.
+    closed_at: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+enum State {
     /// Calls are made.
     #[default]
     Closed,
     /// Calls are made, the last ones failed.
-    Failing {
-        /// How many in a row.
-        failures: u32,
-    },
-    /// No calls.
-    Open {
-        /// How often it opened in a row, from 1.
-        times: u32,
-        /// Since when.
-        since: Timestamp,
-        /// When a probe may be made.
-        until: Timestamp,
-    },
+    Failing { failures: u32 },
+    /// No calls before `until`.
+    Open { opening: Opening, until: Timestamp },
     /// One call was made to see.
     HalfOpen {
-        /// How often it opened in a row, from 1.
-        times: u32,
-        /// When the probe was granted.
+        opening: Opening,
         probed_at: Timestamp,
+        /// When a probe was accepted first, if a webhook opened it.
+        passed_at: Option<Timestamp>,
     },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Opening {
+    /// How often it opened in a row, from 1.
+    times: u32,
+    since: Timestamp,
+    /// When the provider said so, if a webhook opened it.
+    told_at: Option<Timestamp>,
 }
 
 /// What a breaker allows.
@@ -65,203 +84,181 @@ pub enum Admission {
     NotBefore(Timestamp),
 }
 
+/// How a call's end became known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// By its answer.
+    Answer {
+        /// When the call was granted.
+        granted_at: Timestamp,
+    },
+    /// By a webhook, after it had been accepted.
+    Webhook {
+        /// When the call was granted.
+        granted_at: Timestamp,
+        /// When the provider said so, by its own clock, but not before the call.
+        said_at: Timestamp,
+    },
+}
+
+impl Word {
+    /// Whether it is an answer.
+    pub fn is_answer(self) -> bool {
+        matches!(self, Self::Answer { .. })
+    }
+
+    /// When the call was granted.
+    pub fn granted_at(self) -> Timestamp {
+        match self {
+            Self::Answer { granted_at } | Self::Webhook { granted_at, .. } => granted_at,
+        }
+    }
+
+    /// When it was said, if it is known at `now`. The provider's clock may be ahead, but not by more
+    /// than clocks may differ.
+    pub fn said_at(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::Answer { .. } => now,
+            Self::Webhook { said_at, .. } => said_at.min(now + CLOCK_SKEW_MAX),
+        }
+    }
+}
+
 impl Breaker {
     /// What is allowed at `now`. A probe whose result never came is replaced once it can no longer
     /// be running.
     pub fn admission(&self, now: Timestamp) -> Admission {
-        let probe_at = match *self {
-            Self::Closed | Self::Failing { .. } => return Admission::Calls,
-            Self::Open { until, .. } => until,
-            Self::HalfOpen { probed_at, .. } => probed_at + INTENT_ANSWER_MAX,
+        let probe_at = match self.state {
+            State::Closed | State::Failing { .. } => return Admission::Calls,
+            State::Open { until, .. } => until,
+            State::HalfOpen { probed_at, .. } => probed_at + INTENT_ANSWER_MAX,
         };
         if probe_at <= now { Admission::Probe } else { Admission::NotBefore(probe_at) }
     }
 
     /// A call was granted at `now`.
     pub fn granted(&mut self, now: Timestamp) {
-        if let Self::Open { times, .. } | Self::HalfOpen { times, .. } = *self {
-            *self = Self::HalfOpen { times, probed_at: now };
+        match &mut self.state {
+            State::Closed | State::Failing { .. } => {}
+            State::Open { opening, .. } => {
+                let opening = *opening;
+                self.state = State::HalfOpen { opening, probed_at: now, passed_at: None };
+            }
+            State::HalfOpen { probed_at, .. } => *probed_at = now,
         }
     }
 
     /// A call succeeded. True if that closed it.
-    pub fn succeeded(&mut self) -> bool {
-        let was_open = matches!(self, Self::Open { .. } | Self::HalfOpen { .. });
-        *self = Self::Closed;
+    pub fn succeeded(&mut self, word: Word, now: Timestamp) -> bool {
+        let opening = match self.state {
+            State::Closed => return false,
+            State::Failing { .. } => {
+                if word.is_answer() {
+                    self.state = State::Closed;
+                }
+                return false;
+            }
+            State::Open { opening, .. } | State::HalfOpen { opening, .. } => opening,
+        };
+        let is_probe = word.granted_at() >= opening.since;
+        let is_proof = match word {
+            Word::Webhook { .. } => is_probe,
+            Word::Answer { .. } if opening.told_at.is_some() => is_probe && self.passed(now),
+            Word::Answer { .. } => true,
+        };
+        is_proof && self.close(opening.told_at.map_or(now, |told_at| told_at.max(now)))
+    }
+
+    /// Whether accepted probes have gone uncontradicted for long enough.
+    fn passed(&mut self, now: Timestamp) -> bool {
+        match &mut self.state {
+            State::HalfOpen { passed_at, .. } => {
+                now >= *passed_at.get_or_insert(now) + UNCONTRADICTED
+            }
+            State::Closed | State::Failing { .. } | State::Open { .. } => false,
+        }
+    }
+
+    /// It is known from elsewhere that calls went again at `at`. True if it was open.
+    pub fn close(&mut self, at: Timestamp) -> bool {
+        let was_open = self.is_open();
+        *self = Self { state: State::Closed, closed_at: self.closed_at.max(at) };
         was_open
     }
 
     /// A call that was granted at `granted_at` failed because the other side is unwell. True if that
     /// opened it.
     pub fn failed(&mut self, granted_at: Timestamp, now: Timestamp) -> bool {
-        let times = match *self {
-            Self::Closed => return self.count(1, now),
-            Self::Failing { failures } => return self.count(failures.saturating_add(1), now),
-            Self::HalfOpen { times, probed_at } if granted_at >= probed_at => {
-                times.saturating_add(1)
+        let (times, told_at) = match self.state {
+            State::Closed => return self.count(1, now),
+            State::Failing { failures } => return self.count(failures.saturating_add(1), now),
+            State::HalfOpen { opening, probed_at, .. } if granted_at >= probed_at => {
+                (opening.times.saturating_add(1), opening.told_at)
             }
-            Self::Open { .. } | Self::HalfOpen { .. } => return false,
+            State::Open { .. } | State::HalfOpen { .. } => return false,
         };
-        self.open(times, now, &OPEN_STEPS);
+        self.open(Opening { times, since: now, told_at }, now, &OPEN_STEPS);
         true
     }
 
-    /// A call that was granted at `granted_at` was refused for a reason that concerns all calls, such
-    /// as an access token: one is enough. True if that opened it.
-    pub fn tripped(&mut self, granted_at: Timestamp, now: Timestamp) -> bool {
-        self.tripped_for(granted_at, now, &OPEN_STEPS)
+    /// A call was refused for a reason that concerns all calls, such as an access token: one is
+    /// enough. True if that opened it.
+    pub fn tripped(&mut self, word: Word, now: Timestamp) -> bool {
+        self.tripped_for(word, now, &OPEN_STEPS)
     }
 
     /// As [`Self::tripped`], and it stays open for `steps`: for what heals in hours rather than
     /// seconds.
-    pub fn tripped_for(
-        &mut self,
-        granted_at: Timestamp,
-        now: Timestamp,
-        steps: &[Duration; 3],
-    ) -> bool {
-        let times = match *self {
-            Self::Closed | Self::Failing { .. } => 1,
-            Self::HalfOpen { times, probed_at } if granted_at >= probed_at => {
-                times.saturating_add(1)
+    pub fn tripped_for(&mut self, word: Word, now: Timestamp, steps: &[Duration; 3]) -> bool {
+        let said_at = word.said_at(now);
+        let is_told = !word.is_answer();
+        let times = match self.state {
+            State::Closed | State::Failing { .. } if is_told && said_at <= self.closed_at => {
+                return false;
             }
-            Self::Open { .. } | Self::HalfOpen { .. } => return false,
+            State::Closed | State::Failing { .. } => 1,
+            State::Open { .. } => return false,
+            State::HalfOpen { opening, probed_at, .. } => {
+                // Webhooks may take longer than until the next probe.
+                let since = if is_told { opening.since } else { probed_at };
+                if word.granted_at() < since {
+                    return false;
+                }
+                opening.times.saturating_add(1)
+            }
         };
-        self.open(times, now, steps);
+        let told_at = is_told.then_some(said_at);
+        self.open(Opening { times, since: now, told_at }, said_at, steps);
         true
     }
 
     /// When it opened; `None` while calls are made.
     pub fn open_since(&self) -> Option<Timestamp> {
-        match *self {
-            Self::Closed | Self::Failing { .. } => None,
-            Self::Open { since, .. } => Some(since),
-            Self::HalfOpen { probed_at, .. } => Some(probed_at),
+        match self.state {
+            State::Closed | State::Failing { .. } => None,
+            State::Open { opening, .. } | State::HalfOpen { opening, .. } => Some(opening.since),
         }
+    }
+
+    /// Whether calls are kept back.
+    pub fn is_open(&self) -> bool {
+        self.open_since().is_some()
     }
 
     fn count(&mut self, failures: u32, now: Timestamp) -> bool {
         if failures < FAILURES_MAX {
-            *self = Self::Failing { failures };
+            self.state = State::Failing { failures };
             return false;
         }
-        self.open(1, now, &OPEN_STEPS);
+        self.open(Opening { times: 1, since: now, told_at: None }, now, &OPEN_STEPS);
         true
     }
 
-    fn open(&mut self, times: u32, now: Timestamp, steps: &[Duration; 3]) {
-        let step = (times as usize).clamp(1, steps.len()) - 1;
-        *self = Self::Open { times, since: now, until: now + steps[step] };
+    fn open(&mut self, opening: Opening, from: Timestamp, steps: &[Duration; 3]) {
+        let step = (opening.times as usize).clamp(1, steps.len()) - 1;
+        self.state = State::Open { opening, until: from + steps[step] };
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
-
-    fn at(seconds: u64) -> Timestamp {
-        START + Duration::from_secs(seconds)
-    }
-
-    fn opened() -> Breaker {
-        let mut breaker = Breaker::default();
-        for n in 1..=FAILURES_MAX {
-            assert_eq!(breaker.failed(START, START), n == FAILURES_MAX);
-        }
-        breaker
-    }
-
-    #[test]
-    fn failures_in_a_row_open_it() {
-        assert_eq!(opened().admission(at(1)), Admission::NotBefore(at(5)));
-        assert_eq!(opened().admission(at(5)), Admission::Probe);
-        let mut breaker = Breaker::default();
-        for _ in 0..10 {
-            breaker.failed(START, START);
-            breaker.failed(START, START);
-            assert!(!breaker.succeeded(), "it never opened");
-        }
-        assert_eq!(breaker.admission(START), Admission::Calls);
-    }
-
-    #[test]
-    fn a_failed_probe_opens_it_for_longer_and_a_good_one_closes_it() {
-        let mut breaker = opened();
-        let mut now = 5;
-        for step in [15, 45, 45] {
-            breaker.granted(at(now));
-            assert_eq!(breaker.admission(at(now + 1)), Admission::NotBefore(at(now + 20)));
-            assert!(!breaker.failed(at(now - 1), at(now + 1)), "granted before the probe");
-            assert!(breaker.failed(at(now), at(now + 2)));
-            now += 2 + step;
-            assert_eq!(breaker.admission(at(now - 1)), Admission::NotBefore(at(now)));
-            assert_eq!(breaker.admission(at(now)), Admission::Probe);
-        }
-        breaker.granted(at(now));
-        assert!(breaker.succeeded());
-        assert_eq!(breaker, Breaker::Closed);
-    }
-
-    #[test]
-    fn one_refusal_for_all_trips_it() {
-        let mut breaker = Breaker::default();
-        assert!(breaker.tripped(at(0), at(1)));
-        assert!(!breaker.tripped(at(0), at(2)), "the calls beside it say nothing new");
-        assert_eq!(breaker.admission(at(2)), Admission::NotBefore(at(6)));
-        breaker.granted(at(6));
-        assert!(breaker.tripped(at(6), at(7)));
-        assert_eq!(breaker.admission(at(7)), Admission::NotBefore(at(22)));
-        assert_eq!(breaker.open_since(), Some(at(7)));
-    }
-
-    #[test]
-    fn its_steps_may_be_longer() {
-        let hours = [1, 2, 3].map(|hours| Duration::from_secs(hours * 3_600));
-        let mut breaker = Breaker::default();
-        assert!(breaker.tripped_for(at(0), at(1), &hours));
-        assert!(!breaker.tripped_for(at(0), at(2), &hours), "the calls beside it say nothing new");
-        assert_eq!(breaker.admission(at(2)), Admission::NotBefore(at(3_601)));
-        breaker.granted(at(3_601));
-        assert!(breaker.tripped_for(at(3_601), at(3_602), &hours));
-        assert_eq!(breaker.admission(at(3_602)), Admission::NotBefore(at(3_602 + 7_200)));
-    }
-
-    #[test]
-    fn a_lost_probe_is_replaced() {
-        let mut breaker = opened();
-        breaker.granted(at(5));
-        assert_eq!(breaker.admission(at(24)), Admission::NotBefore(at(25)));
-        assert_eq!(breaker.admission(at(25)), Admission::Probe);
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..<_>::default() })]
-
-        /// Whatever is dead: after it opened, calls come one by one and never more often than its
-        /// steps say.
-        #[test]
-        fn a_dead_provider_is_called_rarely(gaps in prop::collection::vec(0_u64..20, 1..200)) {
-            let mut breaker = opened();
-            let mut now = 0;
-            let mut calls = 0;
-            for gap in gaps {
-                now += gap;
-                match breaker.admission(at(now)) {
-                    Admission::Calls => prop_assert!(false, "nothing succeeded"),
-                    Admission::Probe => {
-                        breaker.granted(at(now));
-                        prop_assert_eq!(breaker.admission(at(now)), Admission::NotBefore(at(now + 20)));
-                        breaker.failed(at(now), at(now));
-                        calls += 1;
-                    }
-                    Admission::NotBefore(time) => prop_assert!(time > at(now)),
-                }
-            }
-            prop_assert!(calls <= 3 + now / 45);
-        }
-    }
-}
+mod tests;

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::rate::Limit;
 use crate::time::Timestamp;
 
 /// The whole ceiling.
@@ -38,11 +37,6 @@ impl Throttle {
         FULL_PERMILLE - self.reduced_permille.saturating_sub(recovered).min(FULL_PERMILLE)
     }
 
-    /// Whether less than the whole is used at `now`.
-    pub fn is_reduced(&self, now: Timestamp) -> bool {
-        self.share_permille(now) < FULL_PERMILLE
-    }
-
     /// A call that was granted at `granted_at` was refused for going too fast. True if that
     /// reduced the share.
     pub fn refused(&mut self, granted_at: Timestamp, now: Timestamp) -> bool {
@@ -53,11 +47,6 @@ impl Throttle {
         self.reduced_permille = FULL_PERMILLE - share;
         self.since = now;
         true
-    }
-
-    /// `limit` at the present share.
-    pub fn apply(&self, limit: Limit, now: Timestamp) -> Limit {
-        limit.at_share(self.share_permille(now))
     }
 
     /// When the whole is used again, if nothing more is refused.
@@ -72,6 +61,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::rate::Limit;
 
     const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
@@ -90,8 +80,8 @@ mod tests {
         assert!(throttle.refused(at(1_000), at(1_100)));
         assert_eq!(throttle.share_permille(at(1_100)), 275);
         assert_eq!(throttle.recovered_at(), at(1_100 + 14_500));
-        assert!(throttle.is_reduced(at(15_500)));
-        assert!(!throttle.is_reduced(at(15_600)));
+        assert_eq!(throttle.share_permille(at(15_500)), FULL_PERMILLE - 5);
+        assert_eq!(throttle.share_permille(at(15_600)), FULL_PERMILLE);
     }
 
     #[test]
@@ -101,7 +91,7 @@ mod tests {
             throttle.refused(at(n * 10 - 1), at(n * 10));
         }
         assert_eq!(throttle.share_permille(at(490)), FLOOR_PERMILLE);
-        let slowed = throttle.apply(Limit::per_second(80, 8), at(490));
+        let slowed = Limit::per_second(80, 8).at_share(throttle.share_permille(at(490)));
         assert_eq!(slowed, Limit::per_second(4, 1));
     }
 

@@ -115,8 +115,9 @@ impl<S: Stage> Context<'_, '_, S> {
         self.collected.outputs.push((output, self.trace.clone()));
     }
 
-    /// Fires `timer` at `at`, or in the next cycle if that has passed. Replaces the timer under
-    /// `key`, survives restarts, and carries the current trace.
+    /// Fires `timer` at `at`; if that has passed, in the next cycle, or still in this one if it is
+    /// firing timers. Work that goes on in portions therefore asks for a later time. Replaces the
+    /// timer under `key`, survives restarts, and carries the current trace.
     pub fn schedule(&mut self, key: TimerKey, at: Timestamp, timer: &S::Timer) {
         let payload =
             postcard::to_stdvec(timer).expect("timer payloads have no unserialisable type");

@@ -56,7 +56,7 @@ pub enum CodeClass {
     /// the change is acknowledged.
     RecipientIdentityChanged,
     /// The template (or that language of it) cannot be sent. Send suspends it and returns the
-    /// message to policy.
+    /// message to policy; what is refused while it is suspended waits for its release.
     SuspendTemplate,
     /// The phone number cannot send. Send suspends it, alarms, keeps its messages and tries with
     /// single calls until their deadlines.

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use sendplane_domain::id::{MessageId, PhoneNumberId};
+use sendplane_domain::id::{MessageId, PhoneNumberId, TemplateName, TenantId};
 use sendplane_domain::lane::Lane;
+use sendplane_domain::provider_code::{CodeClass, classify_status};
 use sendplane_wire::record::{AttemptEvent, Dispatch, Disposition};
 
 use super::Verdict;
 use super::reading::{At, Facts};
+use super::silence;
 use crate::env::Env;
 use crate::time::{Micros, seconds};
 use crate::workload::account;
@@ -85,10 +87,32 @@ struct Wait {
     until_seq: u64,
 }
 
+/// A template, by tenant, name and language.
+type Template<'f> = (&'f TenantId, &'f TemplateName, &'f str);
+
+/// From when on a webhook could be read that suspends the template.
+fn suspended(facts: &Facts) -> BTreeMap<Template<'_>, Micros> {
+    let mut found = BTreeMap::new();
+    for told in silence::statuses(facts) {
+        let class = told.code.map(|code| classify_status(code).class);
+        let dispatch = facts.dispatched.get(&told.message).and_then(|found| found.first());
+        if let (Some(CodeClass::SuspendTemplate), Some(at)) = (class, dispatch) {
+            let first = found.entry(template_of(&at.record)).or_insert(told.visible_at);
+            *first = told.visible_at.min(*first);
+        }
+    }
+    found
+}
+
+fn template_of(dispatch: &Dispatch) -> Template<'_> {
+    (&dispatch.tenant, &dispatch.template_name, &dispatch.template_language)
+}
+
 /// I9: no marketing intent of a number in a cycle between those in which a transactional message
-/// became eligible and in which it was granted.
+/// became eligible and in which it was granted. One whose template may be suspended is not eligible.
 fn priority(facts: &Facts, verdict: &mut Verdict) {
     let seq_of = txn_to_seq(facts);
+    let suspended = suspended(facts);
     let mut waits = Vec::new();
     let mut marketing: Vec<(PhoneNumberId, i32, u64, i64, MessageId)> = Vec::new();
     for (message, attempts) in &facts.attempts {
@@ -113,6 +137,10 @@ fn priority(facts: &Facts, verdict: &mut Verdict) {
                 let now = at.record.occurred_at.as_millis();
                 marketing.push((number, dispatch.partition, *seq, now, *message));
             } else if at.record.event == AttemptEvent::Submitting {
+                let since = suspended.get(&template_of(&dispatch.record));
+                if since.is_some_and(|since| *since < at.visible_at) {
+                    continue;
+                }
                 waits.push(Wait {
                     message: *message,
                     number,

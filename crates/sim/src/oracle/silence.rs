@@ -24,6 +24,8 @@ pub struct Told {
     pub attempt: u32,
     /// Account of its entry.
     pub account: String,
+    /// Why it failed, if it did.
+    pub code: Option<i64>,
     /// When the body arrived.
     pub received_at: Timestamp,
     /// From when on the body could be read.
@@ -35,17 +37,18 @@ pub fn statuses(facts: &Facts) -> impl Iterator<Item = Told> {
     facts.webhooks.iter().flat_map(|at| {
         let found = told(&at.record.body);
         let (received_at, visible_at) = (at.record.received_at, at.visible_at);
-        found.into_iter().map(move |(message, attempt, account)| Told {
+        found.into_iter().map(move |(message, attempt, account, code)| Told {
             message,
             attempt,
             account,
+            code,
             received_at,
             visible_at,
         })
     })
 }
 
-fn told(body: &[u8]) -> Vec<(MessageId, u32, String)> {
+fn told(body: &[u8]) -> Vec<(MessageId, u32, String, Option<i64>)> {
     let Ok(body) = serde_json::from_slice::<Value>(body) else { return Vec::new() };
     let mut found = Vec::new();
     for entry in body["entry"].as_array().into_iter().flatten() {
@@ -54,7 +57,8 @@ fn told(body: &[u8]) -> Vec<(MessageId, u32, String)> {
             for status in change["value"]["statuses"].as_array().into_iter().flatten() {
                 let opaque = status["biz_opaque_callback_data"].as_str().unwrap_or_default();
                 if let Ok(data) = OpaqueData::decode(opaque, &HASH_KEY) {
-                    found.push((data.message_id, data.attempt, account.to_owned()));
+                    let code = status["errors"][0]["code"].as_i64();
+                    found.push((data.message_id, data.attempt, account.to_owned(), code));
                 }
             }
         }

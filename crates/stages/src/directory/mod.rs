@@ -7,17 +7,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sendplane_domain::id::{PhoneNumberId, TemplateName, TenantId};
-use sendplane_stage_api::{DeadLetter, Globals, RawRecord, Undecoded};
+use sendplane_stage_api::{DeadLetter, Globals, RawRecord, TableKey, Undecoded};
 use sendplane_wire::codec::{AvroRecord, Decoder};
-use sendplane_wire::record::{GatewayStatus, Switch, Template, Tenant, TenantPhoneNumber};
+use sendplane_wire::record::{
+    Dispatch, GatewayStatus, Switch, Template, Tenant, TenantPhoneNumber,
+};
 use sendplane_wire::topic;
+use serde::{Deserialize, Serialize};
 
 use crate::schemas::{Schemas, undecoded, unexpected_topic};
 
 pub use switches::{Subject, Switches};
 
 /// Names a template.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TemplateKey {
     /// Owner.
     pub tenant: TenantId,
@@ -30,7 +33,17 @@ pub struct TemplateKey {
 impl TemplateKey {
     /// Names this row.
     pub fn of(row: &Template) -> Self {
-        Self { tenant: row.tenant.clone(), name: row.name.clone(), language: row.language.clone() }
+        Self::new(&row.tenant, &row.name, &row.language)
+    }
+
+    /// The template called `name` in `language` of `tenant`.
+    pub fn new(tenant: &TenantId, name: &TemplateName, language: &str) -> Self {
+        Self { tenant: tenant.clone(), name: name.clone(), language: language.to_owned() }
+    }
+
+    /// The template of a dispatch.
+    pub fn of_dispatch(row: &Dispatch) -> Self {
+        Self::new(&row.tenant, &row.template_name, &row.template_language)
     }
 
     /// The record key: `<tenant>/<name>/<language>`.
@@ -46,6 +59,22 @@ impl TemplateKey {
             tenant: TenantId::new(tenant),
             name: TemplateName::new(name),
             language: language.to_owned(),
+        })
+    }
+}
+
+impl TableKey for TemplateKey {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.tenant.encode(out);
+        self.name.encode(out);
+        self.language.encode(out);
+    }
+
+    fn decode(bytes: &mut &[u8]) -> Option<Self> {
+        Some(Self {
+            tenant: TenantId::decode(bytes)?,
+            name: TemplateName::decode(bytes)?,
+            language: String::decode(bytes)?,
         })
     }
 }
@@ -379,11 +408,10 @@ mod tests {
 
     #[test]
     fn template_keys_round_trip() {
-        let key = TemplateKey {
-            tenant: TenantId::new("a/b"),
-            name: TemplateName::new("hello"),
-            language: "en_US".into(),
-        };
+        let key = TemplateKey::new(&TenantId::new("a/b"), &TemplateName::new("hello"), "en_US");
+        let mut stored = Vec::new();
+        key.encode(&mut stored);
+        assert_eq!(TemplateKey::decode(&mut stored.as_slice()), Some(key.clone()));
         assert_eq!(TemplateKey::parse(&key.record_key()), Some(key));
         assert_eq!(TemplateKey::parse("nonsense"), None);
     }

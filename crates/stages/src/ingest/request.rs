@@ -177,11 +177,8 @@ fn lane(incoming: &Incoming, directory: &Directory) -> Lane {
 }
 
 fn template<'d>(request: &SendRequest, directory: &'d Directory) -> Option<&'d Template> {
-    directory.template(&TemplateKey {
-        tenant: request.tenant.clone(),
-        name: request.template_name.clone(),
-        language: request.template_language.clone(),
-    })
+    let SendRequest { tenant, template_name, template_language, .. } = request;
+    directory.template(&TemplateKey::new(tenant, template_name, template_language))
 }
 
 /// What is known of a message apart from its request.

@@ -180,9 +180,5 @@ impl Policy {
 }
 
 fn template_key(message: &AdmittedMessage) -> TemplateKey {
-    TemplateKey {
-        tenant: message.tenant.clone(),
-        name: message.template_name.clone(),
-        language: message.template_language.clone(),
-    }
+    TemplateKey::new(&message.tenant, &message.template_name, &message.template_language)
 }

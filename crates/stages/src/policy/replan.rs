@@ -20,11 +20,8 @@ const REPLAN_INVALID: &str = "replan_invalid";
 pub(super) fn misses_global(replan: &Replan, globals: &Directory) -> bool {
     let is_about_template =
         [Replan::TEMPLATE_CHANGED, Replan::TEMPLATE_NOT_APPROVED].contains(&replan.reason.as_str());
-    let row = globals.template(&TemplateKey {
-        tenant: replan.tenant.clone(),
-        name: replan.template_name.clone(),
-        language: replan.template_language.clone(),
-    });
+    let Replan { tenant, template_name, template_language, .. } = replan;
+    let row = globals.template(&TemplateKey::new(tenant, template_name, template_language));
     let is_behind = match (row, replan.template_version) {
         (None, _) => true,
         (Some(row), Some(seen)) if row.version > seen => false,

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use sendplane_domain::id::MessageId;
 use sendplane_domain::provider_code::CodeClass;
-use sendplane_domain::time::Timestamp;
 use sendplane_wire::record::{Attempt, AttemptEvent, Disposition};
 
 use super::report::{self, Fault};
-use super::silence::{self, Window};
-use super::state::{End, MESSAGES, Message, SETTLED_RETENTION, State, Timer, Work, message_timer};
+use super::silence;
+use super::state::{
+    Doubt, End, MESSAGES, Message, SETTLED_RETENTION, State, Timer, Work, message_timer,
+};
 use super::{Ctx, SendStage, inbox};
 
 /// Settles the message; its content is forgotten, its row stays for late webhooks.
@@ -63,7 +64,7 @@ pub(super) fn refuse_number(ctx: &mut Ctx<'_, '_>, message_id: MessageId, messag
 }
 
 /// Nobody knows whether the newest attempt was accepted: wait for a webhook; where silence may be
-/// evidence, a little longer, so that what proves it has time to come.
+/// evidence, longer, so that what proves it has time to come.
 pub(super) fn doubt(
     stage: &SendStage,
     ctx: &mut Ctx<'_, '_>,
@@ -74,12 +75,15 @@ pub(super) fn doubt(
 ) {
     let may_resend = stage.settings.resend_after_silence
         && silence::may_resend(&message, &work.dispatch, ctx.now());
-    let slack = if may_resend { slack(stage) } else { Duration::ZERO };
-    let until = ctx.now() + stage.settings.doubt_window + slack;
-    record.doubt_until = Some(until);
+    let window_end = ctx.now() + stage.settings.doubt_window;
+    let until = if may_resend { window_end + slack(stage) } else { window_end };
+    let is_looked_at_again = may_resend && silence::is_looked_at_again(stage);
+    let latest = if is_looked_at_again { silence::end(&message, &work.dispatch) } else { until };
+    record.doubt_until = Some(latest.max(until));
     ctx.emit(record.into());
     ctx.schedule(message_timer(message_id), until, &Timer::Message(message_id));
-    message.state = State::InDoubt { work, until };
+    let doubt = Doubt { window_end, heard_at: None };
+    message.state = State::InDoubt { work, until, doubt };
     ctx.put(&MESSAGES, &message_id, &message);
 }
 
@@ -99,26 +103,37 @@ pub(super) fn time_is_up(stage: &SendStage, ctx: &mut Ctx<'_, '_>, message_id: M
             let record = report::attempt(message_id, &message, message.attempt, event, ctx.now());
             doubt(stage, ctx, message_id, message, work, report::with_fault(record, fault));
         }
-        State::InDoubt { work, until } => end_doubt(stage, ctx, message_id, message, work, until),
+        State::InDoubt { work, doubt, .. } => {
+            end_doubt(stage, ctx, message_id, message, work, doubt);
+        }
         State::Settled { .. } => ctx.delete(&MESSAGES, &message_id),
     }
 }
 
-/// No webhook came in time. Where that proves something, the message is sent once more; else nobody
-/// will ever know, unless one comes still.
+/// No webhook came in time. Where that proves something, the message is sent once more; where it may
+/// still come to prove something, it is looked at again; else nobody will ever know, unless one comes
+/// still.
 fn end_doubt(
     stage: &SendStage,
     ctx: &mut Ctx<'_, '_>,
     message_id: MessageId,
     mut message: Message,
     work: Work,
-    until: Timestamp,
+    mut doubt: Doubt,
 ) {
     let now = ctx.now();
     let is_allowed =
         stage.settings.resend_after_silence && silence::may_resend(&message, &work.dispatch, now);
-    let window = Window { from: message.granted_at, to: until.minus(slack(stage)) };
-    let proof = is_allowed.then(|| silence::proof(ctx, &message, window));
+    let proof = is_allowed.then(|| silence::proof(ctx, &message, &mut doubt, slack(stage)));
+    if let Some(Err(missing)) = proof
+        && silence::is_looked_at_again(stage)
+        && let Some(until) = silence::next_look(&message, &work.dispatch, doubt, missing, now)
+    {
+        ctx.count("sendplane_doubts_looked_at_again_total", missing.label());
+        ctx.schedule(message_timer(message_id), until, &Timer::Message(message_id));
+        message.state = State::InDoubt { work, until, doubt };
+        return ctx.put(&MESSAGES, &message_id, &message);
+    }
     let is_resent = proof == Some(Ok(()));
     let ended = match proof {
         None => "not_allowed",
@@ -139,7 +154,7 @@ fn end_doubt(
     inbox::enqueue(ctx, message_id, message, work, now);
 }
 
-/// How long after the window a doubt is judged.
+/// How long after the window a doubt is judged first.
 fn slack(stage: &SendStage) -> Duration {
     silence::SLACK.min(stage.settings.doubt_window)
 }

@@ -1,10 +1,11 @@
-//! A webhook spoke about a message: whatever it says, Meta had accepted that attempt.
+//! A webhook spoke about a message: whatever it says, Meta had accepted that attempt. What it says
+//! about others, about its number and template and tenant, is for [`health`].
 
 use sendplane_domain::id::KeyedHash;
 use sendplane_wire::record::{AttemptEvent, Feedback};
 
 use super::state::{End, MESSAGES, Message, State};
-use super::{Ctx, ending, inbox, opt_out, report, silence};
+use super::{Ctx, ending, health, inbox, opt_out, report, silence};
 
 /// Settles what the webhook proves.
 ///
@@ -19,6 +20,7 @@ pub(super) fn hear(ctx: &mut Ctx<'_, '_>, feedback: &Feedback) {
         return;
     };
     ctx.set_trace(message.trace.clone());
+    health::hear(ctx, &message, feedback);
     if opt_out::is_said_by(feedback) && opt_out::publish(ctx, &mut message, feedback.occurred_at) {
         ctx.put(&MESSAGES, &message_id, &message);
     }

@@ -3,6 +3,8 @@
 //! A queue is ordered by time, and a parked message goes back to its old place. So nothing that
 //! waits for something of its own holds up what stands behind it.
 
+use std::time::Duration;
+
 use sendplane_domain::id::{MessageId, TenantId};
 use sendplane_domain::lane::Lane;
 use sendplane_domain::time::Timestamp;
@@ -10,12 +12,16 @@ use sendplane_stage_api::{InputClass, TableKey};
 
 use super::state::{
     INBOX, Inbox, MESSAGES, Marker, Message, NUMBERS, NumberKey, PARKED, QUEUE, QueueKey, READY,
-    Resource, State, Timer, Work, lane_rank, message_timer, resource_timer,
+    Resource, State, Timer, Work, lane_rank, message_timer, resource_timer, rest_timer,
 };
 use super::{Ctx, SendStage, cancel, ending, pair, portfolio, recheck, template};
+use crate::directory::Subject;
 
-/// Parked messages that go back at once, at most; the rest follows in the next cycle.
+/// Parked messages that go back at once, at most; the rest follows in later cycles.
 const RELEASED_MAX: usize = 500;
+
+/// How much later. What is due now fires within this very cycle, until nothing is left.
+pub(super) const NEXT_CYCLE: Duration = Duration::from_millis(10);
 
 /// Bulk is taken again when this much of the budget is used, in percent: not at every message.
 const RESUME_PERCENT: u64 = 90;
@@ -85,33 +91,66 @@ pub(super) fn park(
 
 /// What parked messages wait for may be there again.
 pub(super) fn release(ctx: &mut Ctx<'_, '_>, resource: &Resource) {
+    release_from(ctx, resource, None);
+}
+
+/// As [`release`], beginning with this entry: those before it have been looked at.
+pub(super) fn release_rest(ctx: &mut Ctx<'_, '_>, resource: &Resource, from: QueueKey) {
+    release_from(ctx, resource, Some(from));
+}
+
+fn release_from(ctx: &mut Ctx<'_, '_>, resource: &Resource, from: Option<QueueKey>) {
     let count = match resource {
         Resource::Pair(tenant, number, contact) => {
             pair::released(ctx, &((tenant.clone(), number.clone()), contact.clone()))
         }
         Resource::Switch(_) => usize::MAX,
-        Resource::Template(tenant, name, language) => {
-            let is_held = recheck::is_held(ctx.globals(), tenant, name, language);
-            if is_held { 0 } else { usize::MAX }
+        Resource::Template(key) => {
+            if recheck::is_held(ctx.globals(), key) {
+                0
+            } else {
+                usize::MAX
+            }
         }
         Resource::Portfolio(tenant, rank) => portfolio::released(ctx, tenant, *rank),
-        Resource::SuspendedTemplate(tenant, name, language) => {
-            template::released(ctx, &(tenant.clone(), name.clone(), language.clone()))
-        }
+        Resource::SuspendedTemplate(key) => template::released(ctx, key),
     };
-    let entries = ctx.scan(&PARKED, resource, count.min(RELEASED_MAX));
-    if entries.len() == RELEASED_MAX {
-        ctx.schedule(resource_timer(resource), ctx.now(), &Timer::Resource(resource.clone()));
+    let most = count.min(RELEASED_MAX);
+    let entries = match from {
+        None => ctx.scan(&PARKED, resource, most),
+        Some(from) => ctx.scan_from(&PARKED, resource, &(resource.clone(), from), most),
+    };
+    if entries.len() == RELEASED_MAX
+        && let Some(((_, last), Marker)) = entries.last()
+    {
+        let rest = Timer::Rest(resource.clone(), last.clone());
+        ctx.schedule(rest_timer(resource), ctx.now() + NEXT_CYCLE, &rest);
     }
     for ((_, entry), Marker) in entries {
-        ctx.delete(&PARKED, &(resource.clone(), entry.clone()));
-        let (number, _, _, message_id) = entry;
-        let Some(mut message) = ctx.get(&MESSAGES, &message_id) else { continue };
+        let (number, _, _, message_id) = entry.clone();
+        let parked = ctx.get(&MESSAGES, &message_id);
+        if let Some(until) = parked.as_ref().and_then(|message| held_on(ctx, resource, message)) {
+            ctx.schedule(resource_timer(resource), until, &Timer::Resource(resource.clone()));
+            continue;
+        }
+        ctx.delete(&PARKED, &(resource.clone(), entry));
+        let Some(mut message) = parked else { continue };
         let State::Parked { work, not_before, .. } = message.state else { continue };
         insert(ctx, message_id, &number, work.lane, not_before);
         message.state = State::Waiting { work, not_before };
         ctx.put(&MESSAGES, &message_id, &message);
     }
+}
+
+/// Until when the pause that a message is parked under goes on holding it: such a message need not be
+/// touched.
+fn held_on(ctx: &Ctx<'_, '_>, resource: &Resource, message: &Message) -> Option<Timestamp> {
+    let (Resource::Switch(id), State::Parked { work, .. }) = (resource, &message.state) else {
+        return None;
+    };
+    let subject = Subject { dispatch: &work.dispatch, lane: work.lane };
+    let switch = ctx.globals().switches().holding(subject, ctx.now())?;
+    (switch.id == *id).then_some(switch.expires_at)
 }
 
 /// The first entry of a lane's queue, whether it is due or not.

@@ -15,7 +15,6 @@ use sendplane_wire::record::AttemptEvent;
 use super::call::CallProvider;
 use super::state::{MESSAGES, Message, State, Timer, Work, message_timer};
 use super::{Ctx, SendStage, inbox, report, route};
-use crate::directory::TemplateKey;
 
 /// Commits the intent of the next attempt of a waiting message and asks for the call.
 pub(super) fn commit(
@@ -67,12 +66,7 @@ pub(super) fn commit(
 
 /// How long Meta tries to deliver the message.
 fn time_to_live(ctx: &Ctx<'_, '_>, work: &Work) -> Duration {
-    let key = TemplateKey {
-        tenant: work.dispatch.tenant.clone(),
-        name: work.dispatch.template_name.clone(),
-        language: work.dispatch.template_language.clone(),
-    };
-    let said = ctx.globals().template(&key).and_then(|template| template.ttl_seconds);
+    let said = ctx.globals().template(&work.template()).and_then(|template| template.ttl_seconds);
     let category = Category::of_template(&work.dispatch.category);
     ttl::of_template(category, said, work.route != Route::Messages)
 }

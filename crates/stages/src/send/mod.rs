@@ -244,6 +244,9 @@ impl Stage for SendStage {
                 inbox::wake(ctx, &(tenant, number));
             }
             Input::Timer(Timer::Resource(resource)) => inbox::release(ctx, &resource),
+            Input::Timer(Timer::Rest(resource, from)) => {
+                inbox::release_rest(ctx, &resource, from);
+            }
             Input::Timer(Timer::Sweep) => pair::sweep(ctx),
             Input::Timer(Timer::SuppressionEnds(tenant, contact)) => {
                 suppression::end(ctx, &(tenant, contact));

@@ -7,6 +7,7 @@ use sendplane_domain::rate::Limit;
 use sendplane_domain::time::Timestamp;
 
 use super::Ctx;
+use super::inbox::NEXT_CYCLE;
 use super::state::{
     Marker, NumberKey, PAIR_ENDS, PAIRS, Pair, PairKey, Resource, Timer, resource_timer,
     sweep_timer,
@@ -124,7 +125,7 @@ pub(super) fn sweep(ctx: &mut Ctx<'_, '_>) {
     }
     let first = ctx.scan(&PAIR_ENDS, &(), 1).pop();
     if let Some(((minute, _), Marker)) = first {
-        let at = start_of(minute + 1).max(if is_more { now } else { now + SWEEP });
+        let at = start_of(minute + 1).max(if is_more { now + NEXT_CYCLE } else { now + SWEEP });
         ctx.schedule(sweep_timer(), at, &Timer::Sweep);
     }
 }

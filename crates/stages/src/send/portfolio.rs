@@ -16,6 +16,7 @@ use sendplane_domain::time::Timestamp;
 use sendplane_wire::record::Tenant;
 
 use super::Ctx;
+use super::inbox::NEXT_CYCLE;
 use super::number::tenant_state;
 use super::state::{
     Marker, Noticed, PARKED, Resource, TENANTS, TenantState, Timer, USER_ENDS, USERS, User, Work,
@@ -132,7 +133,8 @@ pub(super) fn sweep(ctx: &mut Ctx<'_, '_>) {
         ctx.put(&TENANTS, &key.0, &state);
     }
     if let Some(((minute, _), Marker)) = ctx.scan(&USER_ENDS, &(), 1).pop() {
-        ctx.schedule(users_timer(), start_of(minute), &Timer::Users);
+        let at = start_of(minute).max(now + NEXT_CYCLE);
+        ctx.schedule(users_timer(), at, &Timer::Users);
     }
 }
 

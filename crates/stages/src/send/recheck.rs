@@ -9,7 +9,6 @@
 //!
 //! Policy decides anew about what is given back ([`super::give_back`]).
 
-use sendplane_domain::id::{TemplateName, TenantId};
 use sendplane_wire::record::{Dispatch, Replan};
 
 use super::state::{ContactKey, Message, QueueKey, Resource, Work};
@@ -51,12 +50,7 @@ pub(super) fn may_be_behind(globals: &Directory, dispatch: &Dispatch) -> bool {
 }
 
 fn of_template(globals: &Directory, dispatch: &Dispatch) -> Option<Breach> {
-    let Dispatch { tenant, template_name, template_language, .. } = dispatch;
-    let key = TemplateKey {
-        tenant: tenant.clone(),
-        name: template_name.clone(),
-        language: template_language.clone(),
-    };
+    let key = TemplateKey::of_dispatch(dispatch);
     let give_back = |reason, template_version| Some(Breach::GiveBack { reason, template_version });
     let Some(row) = globals.template(&key) else {
         return give_back(Replan::TEMPLATE_NOT_APPROVED, None);
@@ -67,7 +61,7 @@ fn of_template(globals: &Directory, dispatch: &Dispatch) -> Option<Breach> {
     }
     match row.status.as_str() {
         APPROVED => None,
-        status if PASSING.contains(&status) => Some(Breach::Hold(resource(key))),
+        status if PASSING.contains(&status) => Some(Breach::Hold(Resource::Template(key))),
         _ => give_back(Replan::TEMPLATE_NOT_APPROVED, seen),
     }
 }
@@ -94,22 +88,11 @@ pub(super) fn keep_back(
 
 /// The row of a template has changed.
 pub(super) fn template_changed(ctx: &mut Ctx<'_, '_>, key: TemplateKey) {
-    inbox::release(ctx, &resource(key));
+    inbox::release(ctx, &Resource::Template(key));
 }
 
 /// Whether messages go on waiting for the template. Any other change than from one passing state to
 /// another is for each of them to look at.
-pub(super) fn is_held(
-    globals: &Directory,
-    tenant: &TenantId,
-    name: &TemplateName,
-    language: &str,
-) -> bool {
-    let key =
-        TemplateKey { tenant: tenant.clone(), name: name.clone(), language: language.to_owned() };
-    globals.template(&key).is_some_and(|row| PASSING.contains(&row.status.as_str()))
-}
-
-fn resource(key: TemplateKey) -> Resource {
-    Resource::Template(key.tenant, key.name, key.language)
+pub(super) fn is_held(globals: &Directory, key: &TemplateKey) -> bool {
+    globals.template(key).is_some_and(|row| PASSING.contains(&row.status.as_str()))
 }

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use sendplane_domain::breaker::Word;
 use sendplane_domain::id::{MessageId, TenantId, Wamid};
 use sendplane_domain::provider_code::{self, CodeClass};
 use sendplane_domain::retry::{self, JITTER_MS_BOUND, Next};
@@ -157,7 +158,8 @@ fn accept(
     held: bool,
     latency_ms: Option<i64>,
 ) {
-    health::note(ctx, &message, granted_at(&message), Sign::Accepts);
+    let word = Word::Answer { granted_at: granted_at(&message) };
+    health::note(ctx, &message, word, Sign::Accepts);
     let wamid_hash = stage.settings.hash_key.hash("wamid", wamid.as_str());
     evidence::hear_of(ctx, &mut message, &wamid_hash);
     let event = if held { AttemptEvent::Held } else { AttemptEvent::Accepted };
@@ -171,8 +173,10 @@ fn accept(
 
 fn fail(stage: &SendStage, ctx: &mut Ctx<'_, '_>, mut open: Open, failure: Failure) {
     let next = next_step(ctx, &mut open, failure.class);
+    // Asked before this refusal suspends anything itself.
+    let was_suspended = health::suspension(ctx, &open.message, failure.class).is_some();
     let sign = health::sign_of(failure.class, failure.fault.code);
-    health::note(ctx, &open.message, open.granted_at, sign);
+    health::note(ctx, &open.message, Word::Answer { granted_at: open.granted_at }, sign);
     if let (Some(CodeClass::ThrottlePair), Next::RetryAt(at)) = (failure.class, next) {
         pair::hold(ctx, &open.message.number(), &open.work.dispatch.contact_hash, at);
     }
@@ -213,6 +217,13 @@ fn fail(stage: &SendStage, ctx: &mut Ctx<'_, '_>, mut open: Open, failure: Failu
             record.disposition = Disposition::Reject;
             ctx.emit(record.into());
             ending::settled(ctx, message_id, message, End::Rejected, false);
+        }
+        Next::Replan if was_suspended => {
+            let now = ctx.now();
+            record.disposition = Disposition::Retry;
+            record.retry_at = health::suspension(ctx, &message, failure.class).or(Some(now));
+            ctx.emit(record.into());
+            inbox::enqueue(ctx, message_id, message, work, now);
         }
         Next::Replan => {
             give_back::after_answer(ctx, message_id, message, work, record, failure.class);

@@ -5,12 +5,22 @@
 //!
 //! | condition | else |
 //! |---|---|
-//! | no webhook spoke of the message until `to`, the end of the doubt window | it is settled by it |
+//! | no webhook spoke of the message until `to`, the end of the doubt window or later | it is settled by it |
 //! | a webhook of the same account that arrived well after `to` was processed, so everything that arrived before was | [`NoProof::Arrivals`] |
 //! | every webhook of the account since `from` was used by ingest | [`NoProof::Unused`] |
-//! | webhooks came of three or more messages of the same number called after `from` | [`NoProof::Witnesses`] |
+//! | webhooks came of three or more messages of the same number called after `from`, known in the first half of the time from `from` to `to` or at the first look | [`NoProof::Witnesses`] |
 //! | one gateway at least served from `from` to `to`, and the account of each that may have served is complete up to `to` | [`NoProof::Gateways`] |
 //! | no gateway had a gap between `from` and `to` | [`NoProof::Gap`] |
+//!
+//! A number with little traffic has its proof late: the next arrival, or the third witness, comes
+//! after the first look. So a doubt is looked at again, each time twice as long after its window,
+//! until the message's end or until gateways forget the time ([`GAPS_KEPT`]); a gap or an unused
+//! webhook ends it at once. Time makes the conditions no weaker. What arrives later only completes
+//! what is known of the same window. Witnesses that come later show that the path is whole now, not
+//! that it was: of a fault in front of the gateways, which no account shows, the webhook that is
+//! waited for may still be under way, repeated at growing distances. So `to` moves on until as much
+//! time has passed after the witnesses as before them, and all conditions are asked of the longer
+//! window.
 //!
 //! | table | one row for |
 //! |---|---|
@@ -27,10 +37,10 @@ use sendplane_stage_api::{Table, TableValue};
 use sendplane_wire::record::{Dispatch, Feedback, GatewayStatus};
 use serde::{Deserialize, Serialize};
 
-use super::Ctx;
-use super::state::{Message, NumberKey};
+use super::state::{Doubt, Message, NumberKey};
+use super::{Ctx, SendStage};
 
-/// How long after the end of the doubt window it is judged: arrivals after the window and the next
+/// How long after the end of the doubt window it is judged first: arrivals after the window and the next
 /// account of every gateway must have had time to come. At most as long as the window itself, so
 /// that a short one, as tests set it, stays short; then there is no time for a proof either.
 pub(super) const SLACK: Duration = Duration::from_secs(60);
@@ -95,6 +105,14 @@ pub(super) enum NoProof {
 }
 
 impl NoProof {
+    /// Whether it can never be proven any more.
+    pub fn is_final(self) -> bool {
+        match self {
+            NoProof::Unused | NoProof::Gap => true,
+            NoProof::Arrivals | NoProof::Witnesses | NoProof::Gateways => false,
+        }
+    }
+
     /// Label of `sendplane_doubts_ended_total`.
     pub fn label(self) -> &'static str {
         match self {
@@ -109,9 +127,9 @@ impl NoProof {
 
 /// The time over which silence is judged, by the clock of this stage, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Window {
-    pub from: Timestamp,
-    pub to: Timestamp,
+struct Window {
+    from: Timestamp,
+    to: Timestamp,
 }
 
 /// A webhook came: how far its account is processed, and that its number is heard.
@@ -157,18 +175,30 @@ fn joined(known: Option<Path>, received_at: Timestamp, since: Option<Timestamp>)
     }
 }
 
-/// Whether nobody can have heard of the call and kept silent.
+/// Whether nobody can have heard of the call and kept silent. `slack` is how long after its window
+/// the doubt is looked at first; what this look shows is added to `doubt`.
 pub(super) fn proof(
     ctx: &mut Ctx<'_, '_>,
     message: &Message,
-    window: Window,
+    doubt: &mut Doubt,
+    slack: Duration,
 ) -> Result<(), NoProof> {
+    let from = message.granted_at;
+    let heard = ctx.get(&WITNESSES, &message.number()).unwrap_or_default();
+    if doubt.heard_at.is_none() && heard.after(from) >= WITNESSES_NEEDED {
+        doubt.heard_at = Some(ctx.now());
+    }
+    let to = match doubt.heard_at {
+        // The first look may be a little late, the second one is this late.
+        Some(at) if at >= doubt.window_end + slack * 2 => from + at.since(from) * 2,
+        Some(_) | None => doubt.window_end,
+    };
+    let window = Window { from: from.minus(CLOCK_SKEW_MAX), to: to + CLOCK_SKEW_MAX };
     let waba_id = match ctx.globals().number(&message.tenant, &message.phone_number_id) {
         Some(owned) => owned.waba_id.clone(),
         None => return Err(NoProof::Arrivals),
     };
     let path = ctx.get(&PATHS, &(message.tenant.clone(), waba_id)).ok_or(NoProof::Arrivals)?;
-    let window = Window { from: window.from.minus(CLOCK_SKEW_MAX), to: window.to + CLOCK_SKEW_MAX };
     // A body is in the log this long after its arrival, or its gateway says that it had a gap.
     if path.arrived_at < window.to + WEBHOOK_APPEND_MAX {
         return Err(NoProof::Arrivals);
@@ -176,8 +206,7 @@ pub(super) fn proof(
     if path.whole_since > window.from {
         return Err(NoProof::Unused);
     }
-    let heard = ctx.get(&WITNESSES, &message.number()).unwrap_or_default();
-    if heard.after(message.granted_at) < WITNESSES_NEEDED {
+    if doubt.heard_at.is_none() {
         return Err(NoProof::Witnesses);
     }
     gateways(ctx.globals().gateways(), window)
@@ -204,6 +233,30 @@ fn gateways<'g>(
         has_served_throughout |= row.started_at <= window.from && row.alive_at >= window.to;
     }
     if has_served_throughout { Ok(()) } else { Err(NoProof::Gateways) }
+}
+
+/// Whether doubts are looked at more than once. A window too short for a proof, as tests set it,
+/// stays as short as it is.
+pub(super) fn is_looked_at_again(stage: &SendStage) -> bool {
+    stage.settings.doubt_window >= SLACK
+}
+
+/// When a doubt is looked at again, if `missing` may still come; each time twice as long after its
+/// window.
+pub(super) fn next_look(
+    message: &Message,
+    dispatch: &Dispatch,
+    doubt: Doubt,
+    missing: NoProof,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let at = now + now.since(doubt.window_end).max(SLACK);
+    (!missing.is_final() && at < end(message, dispatch)).then_some(at)
+}
+
+/// When nothing can be proven any more or a re-send would come too late.
+pub(super) fn end(message: &Message, dispatch: &Dispatch) -> Timestamp {
+    dispatch.valid_until.min(message.granted_at + GAPS_KEPT)
 }
 
 /// Whether policy lets the message be sent once more, should silence be proven: utility only, once,

@@ -3,7 +3,8 @@
 //! A code of such a class or a notice suspends the template; its messages are parked, so that they
 //! hold up nobody. Single calls try it, at most every [`STEPS`] apart: Meta pauses for 3 h, then for
 //! 6 h, then for good, and neither bills nor counts what it refuses meanwhile. An accepted call, a
-//! notice or a new row of the directory releases it.
+//! notice or a new row of the directory releases it; what a webhook suspended, a webhook of a later
+//! call that was sent. The row stays, so that an old webhook does not suspend it again.
 //!
 //! | code or notice | effect |
 //! |---|---|
@@ -14,14 +15,12 @@
 
 use std::time::Duration;
 
-use sendplane_domain::breaker::Admission;
+use sendplane_domain::breaker::{Admission, Breaker, Word};
 use sendplane_domain::limits::INTENT_ANSWER_MAX;
 use sendplane_domain::time::Timestamp;
-use sendplane_wire::record::{Dispatch, Notice};
+use sendplane_wire::record::Notice;
 
-use super::state::{
-    PARKED, Resource, TEMPLATES, TemplateRef, TemplateState, Timer, Work, resource_timer,
-};
+use super::state::{PARKED, Resource, TEMPLATES, TemplateState, Timer, Work, resource_timer};
 use super::{Ctx, inbox};
 use crate::directory::TemplateKey;
 
@@ -37,36 +36,57 @@ const WARNING: &str = "FLAGGED";
 
 /// What to park a message under, and until when; `None` if its template may be called.
 pub(super) fn suspended(ctx: &mut Ctx<'_, '_>, work: &Work) -> Option<(Resource, Timestamp)> {
-    let key = key_of(&work.dispatch);
-    let state = ctx.get(&TEMPLATES, &key)?;
-    match state.breaker.admission(ctx.now()) {
+    let key = work.template();
+    match breaker(ctx, &key).admission(ctx.now()) {
         Admission::Calls | Admission::Probe => None,
-        Admission::NotBefore(at) => Some((resource(&key), at)),
+        Admission::NotBefore(at) => Some((Resource::SuspendedTemplate(key), at)),
     }
+}
+
+/// How the template stands.
+pub(super) fn breaker(ctx: &mut Ctx<'_, '_>, key: &TemplateKey) -> Breaker {
+    ctx.get(&TEMPLATES, key).unwrap_or_default().breaker
 }
 
 /// A call is granted.
 pub(super) fn granted(ctx: &mut Ctx<'_, '_>, work: &Work) {
-    let key = key_of(&work.dispatch);
-    if let Some(mut state) = ctx.get(&TEMPLATES, &key) {
+    let key = work.template();
+    if let Some(mut state) = ctx.get(&TEMPLATES, &key).filter(|state| state.breaker.is_open()) {
         state.breaker.granted(ctx.now());
         ctx.put(&TEMPLATES, &key, &state);
     }
 }
 
-/// A call that was granted at `granted_at` was refused for its template.
-pub(super) fn refused(ctx: &mut Ctx<'_, '_>, dispatch: &Dispatch, granted_at: Timestamp) {
-    suspend(ctx, key_of(dispatch), granted_at);
+/// A call was refused for its template.
+pub(super) fn refused(ctx: &mut Ctx<'_, '_>, key: TemplateKey, word: Word) {
+    let now = ctx.now();
+    let mut state = ctx.get(&TEMPLATES, &key).unwrap_or_default();
+    if state.breaker.tripped_for(word, now, &STEPS) {
+        ctx.count("sendplane_suspensions_total", "template");
+        ctx.put(&TEMPLATES, &key, &state);
+    }
 }
 
-/// A call was accepted: the template works.
-pub(super) fn accepted(ctx: &mut Ctx<'_, '_>, dispatch: &Dispatch) {
-    release(ctx, key_of(dispatch));
+/// A call was accepted or sent: the template works.
+pub(super) fn accepted(ctx: &mut Ctx<'_, '_>, key: TemplateKey, word: Word) {
+    let now = ctx.now();
+    let Some(before) = ctx.get(&TEMPLATES, &key) else { return };
+    let mut state = before;
+    let is_released = state.breaker.succeeded(word, now);
+    if state != before {
+        ctx.put(&TEMPLATES, &key, &state);
+    }
+    if is_released {
+        released_now(ctx, key);
+    }
 }
 
 /// The directory has a new row, or none any more: its messages are looked at again.
 pub(super) fn changed(ctx: &mut Ctx<'_, '_>, key: TemplateKey) {
-    release(ctx, (key.tenant, key.name.as_str().to_owned(), key.language));
+    if ctx.get(&TEMPLATES, &key).is_some() {
+        let now = ctx.now();
+        release(ctx, key, now);
+    }
 }
 
 /// A notice about a template's status.
@@ -76,24 +96,21 @@ pub(super) fn hear(ctx: &mut Ctx<'_, '_>, notice: &Notice) {
     else {
         return ctx.count("sendplane_notices_total", "template_unnamed");
     };
-    let key = (notice.tenant.clone(), name.as_str().to_owned(), language.clone());
+    let key = TemplateKey::new(&notice.tenant, name, language);
     if RELEASING.contains(&event) {
-        release(ctx, key);
+        release(ctx, key, notice.received_at);
     } else if event != WARNING {
-        suspend(ctx, key, ctx.now());
+        let now = ctx.now();
+        refused(ctx, key, Word::Answer { granted_at: now });
     }
 }
 
 /// The timer of a suspended template fired: how many parked messages go back to the queue. One
 /// while it is suspended, to try it with.
-pub(super) fn released(ctx: &mut Ctx<'_, '_>, key: &TemplateRef) -> usize {
+pub(super) fn released(ctx: &mut Ctx<'_, '_>, key: &TemplateKey) -> usize {
     let now = ctx.now();
-    let admission = match ctx.get(&TEMPLATES, key) {
-        Some(state) => state.breaker.admission(now),
-        None => Admission::Calls,
-    };
-    let resource = resource(key);
-    let (count, again) = match admission {
+    let resource = Resource::SuspendedTemplate(key.clone());
+    let (count, again) = match breaker(ctx, key).admission(now) {
         Admission::Calls => return usize::MAX,
         Admission::Probe => (1, now + INTENT_ANSWER_MAX),
         Admission::NotBefore(at) => (0, at),
@@ -104,26 +121,20 @@ pub(super) fn released(ctx: &mut Ctx<'_, '_>, key: &TemplateRef) -> usize {
     count
 }
 
-fn suspend(ctx: &mut Ctx<'_, '_>, key: TemplateRef, granted_at: Timestamp) {
-    let mut state = ctx.get(&TEMPLATES, &key).unwrap_or_default();
-    if state.breaker.tripped_for(granted_at, ctx.now(), &STEPS) {
-        ctx.count("sendplane_suspensions_total", "template");
+/// It can be sent since `at`: what was said before is over.
+fn release(ctx: &mut Ctx<'_, '_>, key: TemplateKey, at: Timestamp) {
+    let before = ctx.get(&TEMPLATES, &key);
+    let mut state: TemplateState = before.unwrap_or_default();
+    let is_released = state.breaker.close(at);
+    if before != Some(state) {
         ctx.put(&TEMPLATES, &key, &state);
+    }
+    if is_released {
+        released_now(ctx, key);
     }
 }
 
-fn release(ctx: &mut Ctx<'_, '_>, key: TemplateRef) {
-    let Some(TemplateState { .. }) = ctx.get(&TEMPLATES, &key) else { return };
-    ctx.delete(&TEMPLATES, &key);
+fn released_now(ctx: &mut Ctx<'_, '_>, key: TemplateKey) {
     ctx.count("sendplane_releases_total", "template");
-    inbox::release(ctx, &resource(&key));
-}
-
-fn key_of(dispatch: &Dispatch) -> TemplateRef {
-    let name = dispatch.template_name.as_str().to_owned();
-    (dispatch.tenant.clone(), name, dispatch.template_language.clone())
-}
-
-fn resource((tenant, name, language): &TemplateRef) -> Resource {
-    Resource::SuspendedTemplate(tenant.clone(), name.clone(), language.clone())
+    inbox::release(ctx, &Resource::SuspendedTemplate(key));
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use sendplane_domain::e164::E164;
-use sendplane_domain::id::{KeyedHash, PhoneNumberId, TenantId};
+use sendplane_domain::id::{KeyedHash, PhoneNumberId, TemplateName, TenantId};
 use sendplane_domain::lane::Lane;
 use sendplane_domain::provider_code::CodeClass;
 use sendplane_domain::time::Timestamp;
@@ -14,6 +14,7 @@ use sendplane_wire::record::Dispatch;
 use serde::{Deserialize, Serialize};
 
 use super::{NumberKey, Resource};
+use crate::directory::TemplateKey;
 
 /// What a row and its entries take beside the texts of the message, roughly.
 const OVERHEAD_BYTES: usize = 600;
@@ -38,14 +39,19 @@ pub(in crate::send) struct Message {
     /// Whom a marketing message is for: the provider may say, also long after the content is
     /// forgotten, that this person stopped marketing. Taken when that is published.
     pub opt_out_of: Option<E164>,
+    /// The template it is or was sent with: webhooks speak of it after the content is forgotten. So
+    /// of the lane.
+    pub template_name: TemplateName,
+    pub template_language: String,
+    pub lane: Lane,
 }
 
 /// The stored form of a message contains the dispatch record as it is: a change of that record is a
 /// change of this format too, and a test with stored bytes says so.
 impl TableValue for Message {
     /// 2 knows [`State::Parked`]. 3 knows decisions after the first, re-sends, a dispatch that can
-    /// be given back, and whom an opt-out would be of.
-    const VERSION: u16 = 3;
+    /// be given back, and whom an opt-out would be of. 4 knows the template and the lane.
+    const VERSION: u16 = 4;
 }
 
 /// Where a message stands. Append-only: stored.
@@ -56,7 +62,7 @@ pub(in crate::send) enum State {
     /// The intent of [`Message::attempt`] is committed. Its timer ends the wait for the answer.
     Submitting { work: Work, granted_at: Timestamp },
     /// Nobody knows whether [`Message::attempt`] was accepted. Its timer ends the doubt.
-    InDoubt { work: Work, until: Timestamp },
+    InDoubt { work: Work, until: Timestamp, doubt: Doubt },
     /// Nothing more is done, and the content is forgotten. Its timer deletes the row.
     Settled {
         end: End,
@@ -66,6 +72,15 @@ pub(in crate::send) enum State {
     /// Out of the queue until `resource` is there again; then it goes back to its place. Its timer
     /// stands at `valid_until`.
     Parked { work: Work, not_before: Timestamp, resource: Resource },
+}
+
+/// What is known of a doubt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::send) struct Doubt {
+    /// When the doubt window ends. It may be looked at later too.
+    pub window_end: Timestamp,
+    /// When enough later messages had been heard of, as far as anybody has looked.
+    pub heard_at: Option<Timestamp>,
 }
 
 /// What a message needs as long as a call may follow.
@@ -109,6 +124,9 @@ impl Message {
             granted_at: Timestamp::default(),
             resends: 0,
             opt_out_of: work.opt_out_of(),
+            template_name: work.dispatch.template_name.clone(),
+            template_language: work.dispatch.template_language.clone(),
+            lane: work.lane,
             state: State::Settled { end: End::Expired, awaits_answer: false },
         }
     }
@@ -118,21 +136,17 @@ impl Message {
         self.phone_number_id = work.dispatch.phone_number_id.clone();
         self.decision_seq = work.decision_seq();
         self.opt_out_of = work.opt_out_of();
+        self.template_name = work.dispatch.template_name.clone();
+        self.template_language = work.dispatch.template_language.clone();
+        self.lane = work.lane;
     }
 
     pub fn number(&self) -> NumberKey {
         (self.tenant.clone(), self.phone_number_id.clone())
     }
 
-    /// What to send, as long as a call may follow.
-    pub fn work(&self) -> Option<&Work> {
-        match &self.state {
-            State::Waiting { work, .. }
-            | State::Submitting { work, .. }
-            | State::InDoubt { work, .. }
-            | State::Parked { work, .. } => Some(work),
-            State::Settled { .. } => None,
-        }
+    pub fn template(&self) -> TemplateKey {
+        TemplateKey::new(&self.tenant, &self.template_name, &self.template_language)
     }
 
     /// Remembers a wamid; false if it was known.
@@ -149,6 +163,10 @@ impl Work {
     /// A message that has not failed yet, or is given new retries.
     pub fn of(dispatch: Box<Dispatch>, lane: Lane) -> Self {
         Self { dispatch, lane, failures: BTreeMap::new(), route: Route::default(), rerouted: false }
+    }
+
+    pub fn template(&self) -> TemplateKey {
+        TemplateKey::of_dispatch(&self.dispatch)
     }
 
     /// The decision that released it.

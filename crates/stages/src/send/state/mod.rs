@@ -10,7 +10,7 @@
 //! | `pairs` | every pair of number and contact that was used lately |
 //! | `suppressions` | every contact whose consent has changed lately |
 //! | `withdrawn` | every message that was cancelled here before it was dispatched, or too late |
-//! | `templates` | every template that is suspended |
+//! | `templates` | every template that was suspended, or that Meta said can be sent again |
 //! | `users` | every contact that counts against its portfolio's limit |
 //! | `tenants`, `provider`, `inbox`, `rounds` | breakers, what is waiting, whose turn it is |
 //!
@@ -33,7 +33,9 @@ use sendplane_domain::time::Timestamp;
 use sendplane_stage_api::{Table, TableValue, TimerKey};
 use serde::{Deserialize, Serialize};
 
-pub(super) use message::{End, Message, State, Work};
+use crate::directory::TemplateKey;
+
+pub(super) use message::{Doubt, End, Message, State, Work};
 pub(super) use number::{Noticed, Number, Pair};
 pub use resource::Resource;
 pub(super) use tenant::{Spent, TemplateState, TenantState, User};
@@ -73,11 +75,8 @@ pub(super) const INBOX: Table<(), Inbox> = Table::new(0x0109, "inbox");
 pub(super) const PROVIDER: Table<(), Provider> = Table::new(0x010a, "provider");
 pub(super) const SUPPRESSIONS: Table<ContactKey, Suppressed> = Table::new(0x0110, "suppressions");
 
-/// A template: tenant, name, language.
-pub(super) type TemplateRef = (TenantId, String, String);
-
-/// One row for each template that is suspended.
-pub(super) const TEMPLATES: Table<TemplateRef, TemplateState> = Table::new(0x0130, "templates");
+/// Never deleted, there are few.
+pub(super) const TEMPLATES: Table<TemplateKey, TemplateState> = Table::new(0x0130, "templates");
 /// One row for each contact that counts against its portfolio's limit.
 pub(super) const USERS: Table<(TenantId, KeyedHash), User> = Table::new(0x0131, "users");
 /// By the minute in which a contact may stop counting.
@@ -153,6 +152,8 @@ pub enum Timer {
     Withdrawn(TenantId, MessageId),
     /// Contacts stop counting against their portfolios' limits.
     Users,
+    /// More messages parked under a resource than go back in one cycle: on from this entry.
+    Rest(Resource, QueueKey),
 }
 
 /// The one timer of a message: a change of state replaces it.
@@ -168,6 +169,12 @@ pub(super) fn number_timer(number: &NumberKey) -> TimerKey {
 /// The one timer of a resource.
 pub(super) fn resource_timer(resource: &Resource) -> TimerKey {
     TimerKey::new(3, resource)
+}
+
+/// The one timer of a resource of which not all was released yet. Not [`resource_timer`], which
+/// whatever is parked meanwhile sets anew.
+pub(super) fn rest_timer(resource: &Resource) -> TimerKey {
+    TimerKey::new(6, resource)
 }
 
 /// The one timer of a contact's suppression.

@@ -1,8 +1,10 @@
 //! What a message may wait for beside time and its number's turn.
 
-use sendplane_domain::id::{KeyedHash, PhoneNumberId, TemplateName, TenantId};
+use sendplane_domain::id::{KeyedHash, PhoneNumberId, TenantId};
 use sendplane_stage_api::TableKey;
 use serde::{Deserialize, Serialize};
+
+use crate::directory::TemplateKey;
 
 /// Messages that lack a resource are taken out of the queue, so that they hold up nobody behind
 /// them. Append-only: stored.
@@ -12,10 +14,10 @@ pub enum Resource {
     Pair(TenantId, PhoneNumberId, KeyedHash),
     /// The end of an operator's pause, by the switch's id.
     Switch(String),
-    /// A template that is not approved for the time being, by its name and language.
-    Template(TenantId, TemplateName, String),
-    /// The end of a template's suspension: tenant, name, language.
-    SuspendedTemplate(TenantId, String, String),
+    /// A template that is not approved for the time being.
+    Template(TemplateKey),
+    /// The end of a template's suspension.
+    SuspendedTemplate(TemplateKey),
     /// Room for another user of the tenant's portfolio, by [`super::lane_rank`].
     Portfolio(TenantId, u8),
 }
@@ -33,17 +35,13 @@ impl TableKey for Resource {
                 out.push(1);
                 id.encode(out);
             }
-            Self::Template(tenant, name, language) => {
+            Self::Template(key) => {
                 out.push(2);
-                tenant.encode(out);
-                name.encode(out);
-                language.encode(out);
+                key.encode(out);
             }
-            Self::SuspendedTemplate(tenant, name, language) => {
+            Self::SuspendedTemplate(key) => {
                 out.push(3);
-                tenant.encode(out);
-                name.encode(out);
-                language.encode(out);
+                key.encode(out);
             }
             Self::Portfolio(tenant, rank) => {
                 out.push(4);
@@ -61,16 +59,8 @@ impl TableKey for Resource {
                 KeyedHash::decode(bytes)?,
             )),
             1 => Some(Self::Switch(String::decode(bytes)?)),
-            2 => Some(Self::Template(
-                TenantId::decode(bytes)?,
-                TemplateName::decode(bytes)?,
-                String::decode(bytes)?,
-            )),
-            3 => Some(Self::SuspendedTemplate(
-                TenantId::decode(bytes)?,
-                String::decode(bytes)?,
-                String::decode(bytes)?,
-            )),
+            2 => Some(Self::Template(TemplateKey::decode(bytes)?)),
+            3 => Some(Self::SuspendedTemplate(TemplateKey::decode(bytes)?)),
             4 => Some(Self::Portfolio(TenantId::decode(bytes)?, u8::decode(bytes)?)),
             _ => None,
         }

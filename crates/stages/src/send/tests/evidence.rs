@@ -67,7 +67,7 @@ fn repeated_webhooks_say_nothing_new() {
 fn late_evidence_corrects_every_end() {
     let given_up = |plane: &mut Plane| {
         plane.answer_last(lost());
-        plane.advance(secs(660));
+        plane.advance(HOUR);
     };
     let rejected = |plane: &mut Plane| plane.answer_last(error(100));
     let expired = |plane: &mut Plane| {

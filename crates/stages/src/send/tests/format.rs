@@ -8,7 +8,7 @@ use sendplane_wire::codec::{Decoder, Encoder, StaticSchemas};
 use sha2::{Digest, Sha256};
 
 use super::super::codec::SendCodec;
-use super::super::state::{End, Message, Number, QUEUE, Resource, State, Timer, Work};
+use super::super::state::{Doubt, End, Message, Number, QUEUE, Resource, State, Timer, Work};
 use super::*;
 use crate::schemas::Schemas;
 
@@ -27,7 +27,11 @@ fn messages() -> Vec<Message> {
     let states = [
         State::Waiting { work: work.clone(), not_before: START },
         State::Submitting { work: work.clone(), granted_at: START },
-        State::InDoubt { work: work.clone(), until: START },
+        State::InDoubt {
+            work: work.clone(),
+            until: START,
+            doubt: Doubt { window_end: START, heard_at: Some(START) },
+        },
         State::Settled { end: End::Unknown, awaits_answer: true },
         State::Parked { work, not_before: START, resource: pair() },
     ];
@@ -36,6 +40,9 @@ fn messages() -> Vec<Message> {
         granted_at: Timestamp::default(),
         resends: 0,
         opt_out_of: Some(E164::parse("+4915112345678").unwrap()),
+        template_name: TemplateName::new("order_update"),
+        template_language: "en".into(),
+        lane: Lane::Bulk,
         tenant: TenantId::new(TENANT),
         phone_number_id: PhoneNumberId::new(NUMBER),
         trace: TraceContext { tracestate: Some("x=1".into()), ..TraceContext::default() },
@@ -57,7 +64,7 @@ fn stored_messages_keep_their_bytes() {
     let digest = hex::encode(hasher.finalize());
     assert_eq!(
         &digest[..16],
-        "a44464cc4170222f",
+        "1e59241fc81c2fb0",
         "the stored format changed: raise Message::VERSION and read the old one in upgrade()"
     );
 }

@@ -12,6 +12,7 @@ mod give_back;
 mod limits;
 mod opt_out;
 mod outcomes;
+mod pause_cost;
 mod pauses;
 mod portfolio;
 mod properties;
@@ -21,6 +22,7 @@ mod replay;
 mod routes;
 mod silence;
 mod suspensions;
+mod told;
 mod view;
 
 use std::collections::BTreeMap;

@@ -148,6 +148,31 @@ fn a_pause_of_whole_lanes_touches_no_message() {
     assert!((2_000..=2_000 * 6).contains(&rows), "{rows} rows");
 }
 
+/// A pause that is changed while more is parked under it than goes back in one cycle.
+#[test]
+fn a_narrower_pause_lets_go_what_it_does_not_hold_and_leaves_alone_what_it_does() {
+    let mut plane = Plane::new();
+    let utility = Switch { category: Some("utility".into()), ..all() };
+    pause(&mut plane, utility.clone());
+    let valid_until = START + 3 * HOUR;
+    for n in 0..1_300 {
+        let campaign = (n < 700).then(|| "a".to_owned());
+        plane.feed(Dispatch { campaign, valid_until, ..dispatch(n, Lane::Bulk, START) });
+    }
+    let expires_at = START + 2 * HOUR;
+    let longer = Switch { expires_at, ..utility.clone() };
+    let rows = touched(&mut plane, longer.clone());
+    assert!(rows <= 6, "a longer pause touches no message: {rows} rows");
+    pause(&mut plane, longer);
+    plane.advance(HOUR + secs(60));
+    assert_eq!(plane.calls.len(), 0, "all of them, not the first ones only");
+    pause(&mut plane, Switch { campaign: Some("a".into()), expires_at, ..utility });
+    plane.advance(secs(60));
+    assert_eq!(called(&plane), (700..1_300).collect::<Vec<_>>());
+    plane.advance(HOUR);
+    assert_eq!(plane.calls.len(), 1_300);
+}
+
 #[test]
 fn of_two_pauses_of_a_lane_the_longer_one_holds() {
     let mut plane = Plane::new();

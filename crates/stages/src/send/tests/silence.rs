@@ -12,6 +12,16 @@ use super::*;
 const WABA: &str = "acme-waba";
 const WINDOW: Duration = Duration::from_secs(600);
 const ENDED: &str = "sendplane_doubts_ended_total";
+const ENDS: [&str; 7] = [
+    "not_allowed",
+    "silence_resent",
+    "no_proof_arrivals",
+    "no_proof_unused",
+    "no_proof_witnesses",
+    "no_proof_gateways",
+    "no_proof_gap",
+];
+const LOOKED_AT_AGAIN: &str = "sendplane_doubts_looked_at_again_total";
 
 /// The doubted message; the others are witnesses.
 const DOUBTED: u64 = 1;
@@ -101,31 +111,25 @@ impl Case {
     /// How the doubt ends: its label, and the plane afterwards.
     fn end(&self) -> (&'static str, Plane) {
         let mut plane = self.plane();
-        let until = plane.attempts.iter().find(|one| one.event == InDoubt).unwrap().doubt_until;
-        let left = until.unwrap().since(plane.now());
-        plane.advance(left.saturating_sub(Duration::from_millis(1)));
+        let latest = doubt_until(&plane);
+        let first = latest.min(START + WINDOW + SLACK);
+        plane.advance(first.since(plane.now()).saturating_sub(Duration::from_millis(1)));
         assert_eq!(plane.events(DOUBTED).len(), 2, "not before its time");
-        let labels = labels(&plane, until.unwrap());
         plane.advance(Duration::from_millis(1));
-        let [label] = labels[..] else { panic!("one end: {labels:?}") };
+        while plane.events(DOUBTED).len() == 2 {
+            assert!(plane.now() < latest, "it ends");
+            plane.advance(secs(10));
+        }
+        let ended: Vec<&str> =
+            ENDS.into_iter().filter(|end| plane.driver.counted(ENDED, end) > 0).collect();
+        let [label] = ended[..] else { panic!("one end: {ended:?}") };
         (label, plane)
     }
 }
 
-/// How the doubt would end at `now`.
-fn labels(plane: &Plane, now: Timestamp) -> Vec<&'static str> {
-    let time = CycleTime {
-        now,
-        partition: 0,
-        partitions: 1,
-        timer_floor: Timestamp::default(),
-        allowance: Allowance::UNLIMITED,
-        is_brief: false,
-    };
-    let mut cycle = Cycle::open(plane.driver.stage(), plane.driver.state(), &plane.directory, time);
-    cycle.apply(Input::Timer(Timer::Message(message_id(DOUBTED))), TraceContext::default());
-    let counts = cycle.finish().unwrap().counts;
-    counts.keys().filter(|(name, _)| *name == ENDED).map(|(_, label)| *label).collect()
+fn doubt_until(plane: &Plane) -> Timestamp {
+    let doubt = plane.attempts.iter().find(|one| one.event == InDoubt).expect("a doubt");
+    doubt.doubt_until.expect("its end")
 }
 
 fn assert_ends_unknown(case: &Case, label: &str, what: &str) {
@@ -318,4 +322,125 @@ fn a_resend_that_waits_can_be_withdrawn_and_the_first_call_stays_in_doubt() {
     plane.advance(10 * HOUR);
     let expected = [(1, GaveUp, Retry), (2, AttemptEvent::Cancelled, Nothing)];
     assert_eq!(plane.events(DOUBTED)[2..], expected, "no second call");
+}
+
+/// The plane at `seconds` after the grant.
+fn advance_to(plane: &mut Plane, seconds: u64) {
+    let span = (START + secs(seconds)).since(plane.now());
+    plane.advance(span);
+}
+
+/// Two witnesses, nothing after the window; valid for two hours.
+fn quiet() -> Case {
+    let gateways = vec![GatewayStatus { alive_at: START + HOUR, ..gateway("one") }];
+    let (witnesses, arrived_after) = (vec![2, 3], Duration::ZERO);
+    Case { witnesses, arrived_after, gateways, valid_for: 2 * HOUR, ..Case::default() }
+}
+
+#[test]
+fn an_arrival_after_the_first_look_completes_the_proof() {
+    let case = Case { witnesses: vec![2, 3, 4], ..quiet() };
+    let mut plane = case.plane();
+    advance_to(&mut plane, 700);
+    assert_eq!(plane.events(DOUBTED).len(), 2, "the first look is over");
+    case.hear(&mut plane, 2, START + secs(610), ReceiptStatus::Read);
+    plane.driver.restart();
+    advance_to(&mut plane, 719);
+    assert_eq!(plane.events(DOUBTED).len(), 2);
+    advance_to(&mut plane, 720);
+    assert_eq!(plane.events(DOUBTED)[2..], [(1, GaveUp, Retry), (2, Submitting, Nothing)]);
+}
+
+/// The third witness is known at the look after 840 s: so silence counts over 1,680 s at least.
+#[test]
+fn late_witnesses_ask_for_as_much_silence_after_them_as_before() {
+    let told_at_800 = |case: &Case, plane: &mut Plane| {
+        advance_to(plane, 800);
+        case.hear(plane, 4, START + secs(800), ReceiptStatus::Sent);
+    };
+    let arrives = |case: &Case, plane: &mut Plane, at: u64| {
+        advance_to(plane, at);
+        case.hear(plane, 2, START + secs(at), ReceiptStatus::Read);
+    };
+    for (arrival, resent_at) in [(1_689, None), (1_690, Some(2_520))] {
+        let case = quiet();
+        let mut plane = case.plane();
+        told_at_800(&case, &mut plane);
+        arrives(&case, &mut plane, 1_500);
+        advance_to(&mut plane, 1_600);
+        assert_eq!(plane.events(DOUBTED).len(), 2, "more than the doubt window is over");
+        arrives(&case, &mut plane, arrival);
+        advance_to(&mut plane, 2_519);
+        assert_eq!(plane.events(DOUBTED).len(), 2);
+        advance_to(&mut plane, 2_520);
+        assert_eq!(plane.calls.last().map(|call| call.attempt) == Some(2), resent_at.is_some());
+    }
+    for (at, is_proven) in [(1_000, false), (1_685, false), (1_686, true)] {
+        let mut case = quiet();
+        let gap = GatewayGap { since: START + secs(at), until: START + secs(at) };
+        case.gateways[0].gaps.push(gap);
+        let mut plane = case.plane();
+        told_at_800(&case, &mut plane);
+        arrives(&case, &mut plane, 1_700);
+        advance_to(&mut plane, 2_520);
+        let end = if is_proven { Retry } else { Nothing };
+        assert_eq!(plane.events(DOUBTED)[2], (1, GaveUp, end), "a gap at {at}");
+    }
+}
+
+#[test]
+fn a_webhook_between_the_looks_settles_it() {
+    let mut plane = quiet().plane();
+    advance_to(&mut plane, 700);
+    plane.feedback(DOUBTED, 1, "first", ReceiptStatus::Sent);
+    plane.advance(10 * HOUR);
+    assert_eq!(plane.events(DOUBTED)[2..], [(1, Accepted, Nothing)]);
+}
+
+#[test]
+fn looks_are_few_and_end_with_the_message() {
+    for (valid_for, looks, latest) in
+        [(HOUR, 5, HOUR), (48 * HOUR, 10, GAPS_KEPT), (secs(700), 0, secs(700))]
+    {
+        let mut plane = Case { valid_for, ..quiet() }.plane();
+        assert_eq!(doubt_until(&plane), START + latest);
+        plane.advance(50 * HOUR);
+        assert_eq!(plane.events(DOUBTED)[2..], [(1, GaveUp, Nothing)]);
+        let again = |label| plane.driver.counted(LOOKED_AT_AGAIN, label);
+        assert_eq!(again("no_proof_arrivals") + again("no_proof_witnesses"), looks);
+        assert!(plane.last().occurred_at <= START + latest);
+    }
+}
+
+#[test]
+fn a_window_too_short_for_a_proof_is_looked_at_once() {
+    let mut settings = SendSettings::new(hash_key());
+    settings.doubt_window = SLACK - secs(1);
+    let mut plane = Case { settings, ..quiet() }.plane();
+    assert_eq!(doubt_until(&plane), START + 2 * secs(59));
+    advance_to(&mut plane, 118);
+    assert_eq!(plane.events(DOUBTED)[2..], [(1, GaveUp, Nothing)]);
+}
+
+/// A cycle comes a little after its timers are due.
+#[test]
+fn a_first_look_that_is_a_little_late_is_still_the_first() {
+    let plane = Case::default().plane();
+    for (late, is_first) in [(Duration::from_millis(1), true), (secs(59), true), (secs(60), false)]
+    {
+        let time = CycleTime {
+            now: START + WINDOW + SLACK + late,
+            partition: 0,
+            partitions: 1,
+            timer_floor: Timestamp::default(),
+            allowance: Allowance::UNLIMITED,
+            is_brief: false,
+        };
+        let (stage, state) = (plane.driver.stage(), plane.driver.state());
+        let mut cycle = Cycle::open(stage, state, &plane.directory, time);
+        let timer = Input::Timer(Timer::Message(message_id(DOUBTED)));
+        cycle.apply(timer, TraceContext::default());
+        let counts = cycle.finish().unwrap().counts;
+        assert_eq!(counts.contains_key(&(ENDED, "silence_resent")), is_first, "{late:?}");
+    }
 }

@@ -1,5 +1,7 @@
 //! Templates and bulk that the provider does not take for now, and notices that change limits.
 
+use AttemptEvent::{Accepted, Refused};
+use Disposition::{Replan as GivenBack, Retry};
 use sendplane_wire::record::{Notice, NoticeKind};
 
 use super::*;
@@ -81,8 +83,66 @@ fn a_refused_template_waits_and_is_tried_with_single_calls() {
     assert_eq!(calls_since(&plane, 3), [2]);
     plane.answer_last(accepted("w"));
     plane.advance(secs(1));
-    assert_eq!(calls_since(&plane, 4), (3..20).collect::<Vec<_>>(), "released, in their order");
+    let in_order: Vec<u64> = (3..20).chain([1]).collect();
+    assert_eq!(
+        calls_since(&plane, 4),
+        in_order,
+        "released, and at last the probe that was refused"
+    );
     assert_eq!(plane.driver.counted("sendplane_suspensions_total", "template"), 2);
+}
+
+/// Only policy's first look costs a decision: a suspension of hours must not end the messages it is
+/// tried with.
+#[test]
+fn a_refused_probe_waits_and_costs_its_message_no_decision() {
+    for (code, step) in [(132015, HOUR), (132016, HOUR), (131064, 24 * HOUR)] {
+        let mut plane = plane();
+        templated(&mut plane, 1, "bad", Lane::Transactional);
+        plane.answer_last(error(code));
+        assert_eq!(plane.events(1)[1..], [(1, Refused, GivenBack)], "{code}: policy looks once");
+        let valid_until = START + 240 * HOUR;
+        let again = dispatch(1, Lane::Transactional, START);
+        let template_name = TemplateName::new("bad");
+        plane.feed(Dispatch { decision_seq: 2, valid_until, template_name, ..again });
+        for probe in 2..9 {
+            plane.driver.restart();
+            let since = plane.now();
+            while plane.calls.len() < probe && plane.now() <= since + step {
+                plane.advance(secs(10));
+            }
+            assert_eq!(plane.calls.len(), probe, "{code}");
+            plane.answer_last(error(code));
+            let last = plane.last();
+            assert_eq!((last.event, last.disposition), (Refused, Retry), "{code}");
+            let again_at = last.retry_at.expect("a time");
+            assert!(again_at > plane.now() && again_at <= plane.now() + step, "{code}");
+        }
+        plane.advance(plane.last().retry_at.expect("a time").since(plane.now()));
+        plane.answer_last(accepted("w"));
+        assert_eq!((plane.last().event, plane.last().decision_seq), (Accepted, 2), "{code}");
+        assert_eq!(plane.replans().len(), 1, "{code}");
+    }
+}
+
+#[test]
+fn calls_under_way_when_a_template_is_suspended_wait_for_it() {
+    let mut plane = plane();
+    (0..3).for_each(|n| templated(&mut plane, n, "bad", Lane::Bulk));
+    for call in plane.calls.clone() {
+        plane.answer(&call, error(132015));
+    }
+    assert_eq!(plane.replans().len(), 1);
+    plane.advance(10 * MINUTE);
+    assert_eq!(calls_since(&plane, 3), [1]);
+    plane.answer_last(error(132015));
+    plane.advance(30 * MINUTE);
+    assert_eq!(calls_since(&plane, 4), [2], "the other one's turn");
+    let paused =
+        Template { status: "REJECTED".into(), ..sample::template(TENANT, "bad", "utility", 1) };
+    plane.answer_last(error(132015));
+    plane.set_template(paused);
+    assert_eq!(plane.replans().len(), 3, "policy decides once it can know more");
 }
 
 #[test]
