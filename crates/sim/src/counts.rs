@@ -121,6 +121,7 @@ pub const REQUIRED: &[&str] = &[
     "scale-downs",
     "scale-ups",
     "storms",
+    "times all slots were taken",
     "transactions timed out",
     "unstable offsets",
     "webhooks appended",

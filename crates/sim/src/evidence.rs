@@ -30,6 +30,28 @@ pub struct CallSeen {
     pub was_frozen: bool,
 }
 
+/// One ownership of partitions by one life of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Owned {
+    /// Which process.
+    pub process: usize,
+    /// Which life of it.
+    pub incarnation: u64,
+    /// Counts takeovers in this life.
+    pub epoch: u64,
+}
+
+/// A call was asked for, or has ended, with or without having been made.
+#[derive(Clone, Copy, Debug)]
+pub struct RunningSeen {
+    /// Whose call.
+    pub owned: Owned,
+    /// Of which message.
+    pub message_id: MessageId,
+    /// Whether it begins.
+    pub begins: bool,
+}
+
 /// A webhook of the provider and what the gateway made of it.
 #[derive(Clone, Debug)]
 pub struct PostSeen {
@@ -90,6 +112,8 @@ pub struct Produced {
 pub struct Evidence {
     /// Calls, by the time of their first byte.
     pub calls: Vec<CallSeen>,
+    /// Calls that begin and end, by time.
+    pub running: Vec<RunningSeen>,
     /// Webhooks.
     pub posts: Vec<PostSeen>,
     /// When the cycle of a transaction was opened.

@@ -61,11 +61,13 @@ pub enum Mutation {
     MarketingResent,
     /// Evidence says that everything up to the end of time was processed and used.
     ArrivalsInvented,
+    /// Running calls take no slots.
+    SlotsUncounted,
 }
 
 impl Mutation {
     /// All of them, each with the promise that the oracle must name.
-    pub const ALL: [(Mutation, &'static str); 25] = [
+    pub const ALL: [(Mutation, &'static str); 26] = [
         (Mutation::EffectsBeforeCommit, "I3"),
         (Mutation::ResendOnTimeout, "I4"),
         (Mutation::LastStatusWins, "I10"),
@@ -91,5 +93,6 @@ impl Mutation {
         (Mutation::WitnessesInvented, "I5"),
         (Mutation::MarketingResent, "I4"),
         (Mutation::ArrivalsInvented, "I5"),
+        (Mutation::SlotsUncounted, "slots"),
     ];
 }

@@ -26,6 +26,8 @@ pub enum Concern {
     Repeats,
     /// When the gateway is away, and webhooks are late.
     Silence,
+    /// What is scarce: slots, budgets, users; and what the provider takes away.
+    Scarcity,
 }
 
 /// A stream of random numbers (Steele, Lea, Flood 2014).

@@ -33,6 +33,8 @@ pub struct Shape {
     pub requests: usize,
     /// Tenants.
     pub tenants: usize,
+    /// Calls that may run at a time in one process.
+    pub slots: usize,
     /// Doubt window of send.
     pub doubt_window: Duration,
     /// Silence after acceptance that counts as unknown.
@@ -59,6 +61,7 @@ impl Shape {
             traffic: seconds(60 * minutes),
             requests: (minutes * per_minute) as usize,
             tenants: rng.between(1, 5) as usize,
+            slots: slots(seed),
             doubt_window: Duration::from_secs(*rng.pick(&[60, 90])),
             status_deadline: Duration::from_secs(240),
             delivery_deadline: Duration::from_secs(400),
@@ -75,6 +78,7 @@ impl Shape {
             traffic: seconds(6),
             requests,
             tenants: 2,
+            slots: usize::MAX,
             ..Self::of(seed, Some(1))
         }
     }
@@ -125,4 +129,10 @@ impl Shape {
     pub fn any_spare(&self, rng: &mut Rng) -> usize {
         self.spare_of(rng.below(4) as usize)
     }
+}
+
+/// Few in every third run that is not silent, so that somebody has to wait for them.
+fn slots(seed: u64) -> usize {
+    let mut rng = Rng::new(seed, Concern::Scarcity);
+    if rng.chance(400) && !seed.is_multiple_of(4) { rng.between(1, 4) as usize } else { usize::MAX }
 }

@@ -15,9 +15,10 @@
 //! | I10 | the final row equals a small join of webhooks, attempts and decisions | [`outcome`] |
 //! | I11 | no dispatch against a consent that policy had read, or could have for a second; no intent against one that send had been told of | [`consent`] |
 //! | cancel | each cancel is answered for each of its messages; no intent in the transaction of an answer or after it; cancelled means not sent | [`cancel`] |
+//! | slots | no more calls run under one ownership than the process has slots | [`slots`] |
 //! | I12 | 200 only after the append; nothing forged in the log | [`webhook`] |
 //!
-//! Not checked yet: I9's turns among tenants (slots are not modelled here). Calls of a process that froze between the check
+//! Not checked yet: I9's turns among tenants. Calls of a process that froze between the check
 //! of the deadline and the first byte are exempt from the times of I3 and I8: nothing inside a
 //! process could keep them.
 
@@ -29,6 +30,7 @@ pub mod outcome;
 pub mod rate;
 pub mod reading;
 pub mod silence;
+pub mod slots;
 pub mod state;
 pub mod webhook;
 
@@ -89,6 +91,7 @@ pub fn judge(env: &mut Env, upstream: &[Upstream]) -> Vec<Violation> {
     consent::check(env, &facts, &mut verdict);
     cancel::check(env, &facts, &mut verdict);
     webhook::check(env, &facts, &mut verdict);
+    slots::check(env, &mut verdict);
     count(env, &facts, upstream);
     if env.trace.is_on() {
         tell_lives(env, &facts);

@@ -7,8 +7,9 @@ use sendplane_stage_api::InputClass;
 use super::Runner;
 use super::commit::Committing;
 use super::hosted::Hosted;
+use super::slots::Slots;
 use super::task::Fetched;
-use super::turn::{self, Draft, Hold, Surroundings};
+use super::turn::{self, Budget, Draft, Hold, Surroundings};
 use crate::env::Env;
 use crate::mutation::Mutation;
 use crate::time::{Micros, ms, seconds};
@@ -106,7 +107,8 @@ impl<S: Hosted> Runner<S> {
             begin_work: !draining && trusted,
             mutation: env.mutation,
         };
-        let mut budget = env.shape.batch_inputs;
+        let slots = Slots::free(env.shape.slots, self.tasks.values(), env.mutation);
+        let mut budget = Budget { inputs: env.shape.batch_inputs, slots };
         let mut order: Vec<i32> = self.tasks.keys().copied().collect();
         self.turns = self.turns.wrapping_add(1);
         let first = self.turns % order.len().max(1);
@@ -115,7 +117,7 @@ impl<S: Hosted> Runner<S> {
         let mut catch_up = false;
         for partition in order {
             let task = self.tasks.get_mut(&partition).expect("listed just now");
-            if budget == 0 {
+            if budget.inputs == 0 {
                 break;
             }
             task.fresh |= measure;

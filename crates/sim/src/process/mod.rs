@@ -13,8 +13,8 @@
 //!          Drain ──▶ released, joins again | gone             Recover ──▶ TakeOver
 //! ```
 //!
-//! Reading order: this file (the steps), [`core`] (what is not the stage's), [`task`], `cycle` and `turn`
-//! (inputs to a draft), `commit` (draft to transaction), `takeover` (restore), `membership`
+//! Reading order: this file (the steps), [`core`] (what is not the stage's), [`task`], `cycle`, `slots` and
+//! `turn` (inputs to a draft), `commit` (draft to transaction), `takeover` (restore), `membership`
 //! (rebalance, drain, recovery), [`hosted`] (what the model must know of each stage), [`globals`].
 
 mod commit;
@@ -24,6 +24,7 @@ pub mod globals;
 pub mod hosted;
 mod membership;
 mod sabotage;
+mod slots;
 mod takeover;
 pub mod task;
 mod turn;

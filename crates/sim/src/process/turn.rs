@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::globals::View;
 use super::hosted::Hosted;
+use super::slots::Slots;
 use super::task::{Arrived, Fetched, Task};
 use crate::log::partition::Headers;
 use crate::mutation::Mutation;
@@ -49,6 +50,12 @@ pub(super) struct Surroundings<'a, S: Hosted> {
     /// effects are applied then.
     pub begin_work: bool,
     pub mutation: Option<Mutation>,
+}
+
+/// What is left of the group commit's bounds, over all tasks of the process.
+pub(super) struct Budget {
+    pub inputs: usize,
+    pub slots: Slots,
 }
 
 /// A transaction's part of one task, not yet produced.
@@ -102,12 +109,12 @@ impl Progress {
     }
 }
 
-/// Applies what is queued for `task`, within `budget` inputs.
+/// Applies what is queued for `task`, within `budget`.
 pub(super) fn take<S: Hosted>(
     env: &Surroundings<'_, S>,
     task: &mut Task<S>,
     rows: &BTreeMap<Vec<u8>, Vec<u8>>,
-    budget: &mut usize,
+    budget: &mut Budget,
 ) -> Turn<S> {
     let now = env.wall.max(task.last_now);
     let (opened_at, committed) = task.opened;
@@ -120,7 +127,7 @@ pub(super) fn take<S: Hosted>(
         partition: task.partition,
         partitions: env.partitions,
         timer_floor: task.timer_floor,
-        effects_max: if may_start { usize::MAX } else { 0 },
+        effects_max: if may_start { budget.slots.left() } else { 0 },
     };
     let mut cycle = Cycle::open(env.stage, rows, &env.view.tables, time);
     let mut progress = Progress { offsets: task.offsets.clone(), ..Progress::default() };
@@ -131,7 +138,7 @@ pub(super) fn take<S: Hosted>(
     if env.begin_work {
         globals_applied = apply_globals(env, task, &mut cycle, &mut progress);
         let mut queues = std::mem::take(&mut task.queues);
-        take_records(env, task, &mut queues, &mut cycle, budget, &mut progress);
+        take_records(env, task, &mut queues, &mut cycle, &mut budget.inputs, &mut progress);
         task.queues = queues;
     }
     if env.begin_work && task.next_timer.is_some_and(|at| at <= time.now) {
@@ -159,6 +166,7 @@ pub(super) fn take<S: Hosted>(
     let concluded = cycle.conclude();
     progress.encode(env, &cycle, concluded);
     let transition = cycle.finish().expect("a map can be read, and what this build wrote decoded");
+    budget.slots.take(transition.effects.len());
     let Progress { outputs, dead, offsets, records, hold, .. } = progress;
     let draft = Draft {
         partition: task.partition,

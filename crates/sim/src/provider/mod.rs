@@ -31,7 +31,7 @@ use sendplane_stages::send::call::{CallOutcome, CallProvider, CallResult, NotSta
 use sendplane_wire::cloud_api::{Route, parse_answer, template_body};
 
 use crate::env::{CallStep, Env, Event, Passage};
-use crate::evidence::CallSeen;
+use crate::evidence::{CallSeen, Owned, RunningSeen};
 use crate::fault::Point;
 use crate::mutation::Mutation;
 use crate::process::Process;
@@ -64,6 +64,12 @@ impl Flight {
     /// The process that makes the call.
     pub fn process(&self) -> usize {
         self.process
+    }
+
+    fn running(&self, begins: bool) -> RunningSeen {
+        let Self { process, incarnation, .. } = *self;
+        let owned = Owned { process, incarnation, epoch: self.started.epoch };
+        RunningSeen { owned, message_id: self.effect.message_id, begins }
     }
 }
 
@@ -136,6 +142,8 @@ pub fn start(env: &mut Env, core: &Core, started: Started, effect: CallProvider)
         answer: None,
         is_repeated: false,
     });
+    let begins = env.provider.flights[call].running(true);
+    env.seen.running.push(begins);
     let connect = env.latency(0, 20) + core.connect_takes;
     match at {
         Some(at) => env.at(at + connect, Event::Call { call, step: CallStep::Check }),
@@ -324,6 +332,8 @@ fn settle(env: &mut Env, process: &mut dyn Process, call: usize) {
     say(env, process.core(), message, &format!("call ends: {:?}", result.outcome));
     process.settle(env, partition, epoch, result);
     running.set(running.get() - 1);
+    let ends = env.provider.flights[call].running(false);
+    env.seen.running.push(ends);
 }
 
 /// What the client says about a call that has ended: no more than is proven.
