@@ -1,6 +1,7 @@
 //! A run: one cluster, one workload, one schedule of faults, one verdict.
 
 use sendplane_domain::id::MessageId;
+use sendplane_provider_model::Injection;
 
 use crate::counts::Counts;
 use crate::env::{Env, Event};
@@ -14,7 +15,7 @@ use crate::repeat;
 use crate::shape::{PER_STAGE, STAGES, Shape};
 use crate::time::{Micros, ms, seconds};
 use crate::trace::{Note, Trace};
-use crate::workload::{self, Upstream};
+use crate::workload::{self, Upstream, scarce};
 
 /// Everything that decides a run.
 #[derive(Clone, Debug)]
@@ -74,6 +75,7 @@ struct World<'p> {
     env: Env,
     processes: Vec<Box<dyn Process>>,
     upstream: Vec<Upstream>,
+    injections: Vec<(Micros, Injection)>,
     plan: &'p Plan,
 }
 
@@ -84,14 +86,18 @@ impl<'p> World<'p> {
         let provider = Provider::new(config, shape.seed);
         let processes =
             (0..STAGES.len() * PER_STAGE).map(|index| hosted::process(&shape, index)).collect();
+        let injections = scarce::injections(&shape);
         let env = Env::new(shape, plan.mutation, trace, provider, &plan.faults);
-        Self { env, processes, upstream, plan }
+        Self { env, processes, upstream, injections, plan }
     }
 
     fn run(&mut self) {
         let env = &mut self.env;
         for (index, record) in self.upstream.iter().enumerate() {
             env.at(record.at, Event::Upstream(index));
+        }
+        for (index, (at, _)) in self.injections.iter().enumerate() {
+            env.at(*at, Event::Injection(index));
         }
         for index in 0..self.processes.len() {
             if env.shape.is_initial(index) {
@@ -206,6 +212,7 @@ impl<'p> World<'p> {
             Event::Post(number) => gateway::receive(env, number),
             Event::GatewayReports(token) => account::report(env, token),
             Event::Upstream(index) => self.produce(index),
+            Event::Injection(index) => provider::inject(env, &self.injections[index].1),
             Event::Fault(index) => self.fault(self.plan.faults[index]),
             Event::BrokerBack => env.log.forgive(env.now),
             Event::Sweep => self.sweep(),

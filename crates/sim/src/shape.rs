@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::rng::{Concern, Rng};
 use crate::time::{Micros, seconds};
+use crate::workload::scarce::Scarcity;
 
 /// The stages, in the order of a message's way.
 pub const STAGES: [&str; 4] = ["ingest", "policy", "send", "status-reconcile"];
@@ -33,6 +34,10 @@ pub struct Shape {
     pub requests: usize,
     /// Tenants.
     pub tenants: usize,
+    /// What is scarce beside slots.
+    pub scarcity: Scarcity,
+    /// How long the most patient request may wait; a multiple of ten minutes.
+    pub patience: Micros,
     /// Calls that may run at a time in one process.
     pub slots: usize,
     /// Doubt window of send.
@@ -52,6 +57,7 @@ impl Shape {
         let drawn = rng.between(1, 4);
         let minutes = minutes.map_or(drawn, i64::from);
         let per_minute = rng.between(12, 36);
+        let scarcity = Scarcity::of(seed);
         Self {
             seed,
             partitions,
@@ -62,6 +68,9 @@ impl Shape {
             requests: (minutes * per_minute) as usize,
             tenants: rng.between(1, 5) as usize,
             slots: slots(seed),
+            scarcity,
+            // A suspended template is tried after ten minutes.
+            patience: seconds(if scarcity.suspensions { 1_200 } else { 600 }),
             doubt_window: Duration::from_secs(*rng.pick(&[60, 90])),
             status_deadline: Duration::from_secs(240),
             delivery_deadline: Duration::from_secs(400),
@@ -79,6 +88,8 @@ impl Shape {
             requests,
             tenants: 2,
             slots: usize::MAX,
+            scarcity: Scarcity::default(),
+            patience: seconds(600),
             ..Self::of(seed, Some(1))
         }
     }
@@ -91,7 +102,7 @@ impl Shape {
 
     /// By when every message must have come to its end: deadlines, doubt and silence are over.
     pub fn horizon(&self) -> Micros {
-        self.traffic + seconds(25 * 60)
+        self.traffic + self.patience + seconds(15 * 60)
     }
 
     /// Stage of a process.

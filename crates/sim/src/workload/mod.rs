@@ -1,11 +1,13 @@
 //! What upstream systems produce, all of it decided by the seed before the run.
 //!
 //! Reading order: [`account`] (tenants, numbers, templates, on both sides), this file (records in
-//! the order of their time), `request` (one request), `cancel` (callers who change their mind).
+//! the order of their time), `request` (one request), `cancel` (callers who change their mind), [`scarce`] (limits and
+//! suspensions).
 
 pub mod account;
 mod cancel;
 mod request;
+pub mod scarce;
 
 use std::collections::BTreeMap;
 
