@@ -128,7 +128,7 @@ impl<'p> World<'p> {
         account::start(env);
         env.at(ms(300), Event::Sweep);
         env.at(seconds(45), Event::Snapshot);
-        env.at(repeat::EVERY, Event::Repeat);
+        env.at(env.shape.every(repeat::EVERY), Event::Repeat);
         let horizon = env.shape.horizon();
         while let Some(event) = self.env.next(horizon) {
             self.happen(event);
@@ -220,7 +220,8 @@ impl<'p> World<'p> {
                 for process in &mut self.processes {
                     process.show_disks(env);
                 }
-                env.after(seconds(240), Event::Snapshot);
+                let wait = env.shape.every(seconds(240));
+                env.after(wait, Event::Snapshot);
             }
             Event::Repeat => repeat::one(env),
             Event::Disturb { stage, leaving, left, gap } => self.disturb(stage, leaving, left, gap),
@@ -268,7 +269,9 @@ impl<'p> World<'p> {
             }
         }
         let is_busy = env.log.groups().any(|(_, group)| group.is_preparing());
-        env.after(if is_busy { ms(50) } else { ms(400) }, Event::Sweep);
+        // The timeouts are seconds; in a run of days most looks are in vain.
+        let idle = env.shape.every(ms(400)).min(seconds(2));
+        env.after(if is_busy { ms(50) } else { idle }, Event::Sweep);
     }
 
     fn fault(&mut self, fault: Fault) {

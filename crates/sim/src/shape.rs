@@ -94,6 +94,27 @@ impl Shape {
         }
     }
 
+    /// A few days with little traffic, for limits that are counted by the day; requests may wait
+    /// for longer than one.
+    pub fn days(seed: u64, days: i64, requests: usize, scarcity: Scarcity) -> Self {
+        let traffic = seconds(24 * 3_600 * days);
+        Self {
+            session_timeout: seconds(15),
+            batch_inputs: 500,
+            traffic,
+            tenants: 3,
+            patience: seconds(30 * 3_600),
+            scarcity,
+            ..Self::small(seed, 2, requests)
+        }
+    }
+
+    /// `usual`, or longer where the run is long: what is done over and over again is not what a run
+    /// of days is for.
+    pub fn every(&self, usual: Micros) -> Micros {
+        usual.max(self.traffic / 400)
+    }
+
     /// Whether answers are lost and webhooks late all the time. Little else happens to messages
     /// then: whoever is given back or withdrawn is in no doubt.
     pub fn is_silent(&self) -> bool {

@@ -40,7 +40,10 @@ pub fn check(
                 env.counts.one("limits of users lowered");
             }
             let now = grant.cycle.now_ms;
+            let before_now = called.len();
             called.retain(|_, at| now - *at <= WINDOW_MS);
+            let gone = before_now - called.len();
+            env.counts.add("users that stopped counting", gone as u64);
             let contact = &grant.dispatch.contact_hash;
             let is_new = called.insert(contact, now).is_none();
             if is_new && called.len() > limit {

@@ -6,7 +6,7 @@ use sendplane_provider_model::{Affects, Injection, Reported, Scope, Suspension, 
 use sendplane_wire::record::{Tenant, TenantPhoneNumber, TenantPrice, TenantRetries};
 use serde_json::json;
 
-use super::account::{TEMPLATES, number_id, second_number_id, tenant_name, tenants};
+use super::account::{TEMPLATES, second_number_id, tenant_name, tenants};
 use crate::rng::{Concern, Rng};
 use crate::shape::Shape;
 use crate::time::{Micros, ms, seconds};
@@ -30,6 +30,10 @@ impl Scarcity {
     /// Everything at once.
     pub const ALL: Self =
         Self { budgets: true, users: true, notices: true, suspensions: true, retries: true };
+
+    /// Only what the provider does not take for a while.
+    pub const SUSPENSIONS: Self =
+        Self { budgets: false, users: false, notices: false, suspensions: true, retries: false };
 
     /// What `seed` decides. Little happens to messages in silent runs, so nothing is scarce there.
     pub fn of(seed: u64) -> Self {
@@ -117,8 +121,8 @@ pub fn injections(shape: &Shape) -> Vec<(Micros, Injection)> {
                 pause(&mut rng, shape, name, &mut found);
             }
         }
-        for tenant in (0..shape.tenants).map(tenant_name) {
-            stop(&mut rng, shape, &tenant, &mut found);
+        for tenant in 0..shape.tenants {
+            stop(&mut rng, shape, tenant, &mut found);
         }
     }
     found
@@ -167,29 +171,28 @@ fn pause(rng: &mut Rng, shape: &Shape, name: &str, found: &mut Vec<(Micros, Inje
     }
 }
 
-/// A tenant's templates are refused for a while, or the bulk of its number, or one template. No
+/// A tenant's templates are refused for a while, or the bulk of its numbers, or one template. No
 /// webhook says so.
-fn stop(rng: &mut Rng, shape: &Shape, tenant: &str, found: &mut Vec<(Micros, Injection)>) {
-    let account = Scope::Account(format!("{tenant}-waba"));
-    let number = Scope::PhoneNumber(number_id(tenant).as_str().to_owned());
+fn stop(rng: &mut Rng, shape: &Shape, tenant: usize, found: &mut Vec<(Micros, Injection)>) {
     let kinds = [
-        (131_064, account.clone(), Affects::Templates),
-        (131_048, number, Affects::Marketing),
-        (132_015, account, Affects::Marketing),
+        (131_064, Affects::Templates),
+        (131_048, Affects::Marketing),
+        (132_015, Affects::Marketing),
     ];
-    for (code, scope, affects) in kinds {
-        if rng.chance(200) {
-            let at = rng.between(seconds(3), shape.traffic);
-            let lasts = rng.between(seconds(2), seconds(600)) * (shape.patience / seconds(600));
-            let suspension = Suspension {
-                scope,
-                code,
-                reported: Reported::InAnswer,
-                affects,
-                for_ms: Some(lasts / ms(1)),
-                announced: false,
-            };
-            found.push((at, Injection::Suspend(suspension)));
-        }
+    let (code, affects) = kinds[(tenant + shape.seed as usize) % kinds.len()].clone();
+    // The first two stop a tenant for hours: few of the short runs are to be about them.
+    if shape.patience <= seconds(3_600) && rng.chance(450) {
+        return;
     }
+    let at = rng.between(seconds(3), shape.traffic);
+    let lasts = rng.between(seconds(2), seconds(600)) * (shape.patience / seconds(600));
+    let suspension = Suspension {
+        scope: Scope::Account(format!("{}-waba", tenant_name(tenant))),
+        code,
+        reported: Reported::InAnswer,
+        affects,
+        for_ms: Some(lasts / ms(1)),
+        announced: false,
+    };
+    found.push((at, Injection::Suspend(suspension)));
 }
