@@ -140,5 +140,6 @@ pub const REQUIRED: &[&str] = &[
     "webhooks before our own commit",
     "webhooks dropped",
     "webhooks repeated",
+    "whole turns that another tenant waited for",
     "zombies woken",
 ];

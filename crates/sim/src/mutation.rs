@@ -63,6 +63,8 @@ pub enum Mutation {
     ArrivalsInvented,
     /// Running calls take no slots.
     SlotsUncounted,
+    /// Whose turn it is is not stored.
+    TurnsNotStored,
     /// What a tenant has used of its budget is not stored.
     SpentNotStored,
     /// A call that the provider refused is paid back.
@@ -87,7 +89,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// All of them, each with the promise that the oracle must name.
-    pub const ALL: [(Mutation, &'static str); 35] = [
+    pub const ALL: [(Mutation, &'static str); 36] = [
         (Mutation::EffectsBeforeCommit, "I3"),
         (Mutation::ResendOnTimeout, "I4"),
         (Mutation::LastStatusWins, "I10"),
@@ -114,6 +116,7 @@ impl Mutation {
         (Mutation::MarketingResent, "I4"),
         (Mutation::ArrivalsInvented, "I5"),
         (Mutation::SlotsUncounted, "slots"),
+        (Mutation::TurnsNotStored, "I9"),
         (Mutation::SpentNotStored, "budget"),
         (Mutation::RefusalsPaidBack, "budget"),
         (Mutation::PricesIgnored, "budget"),

@@ -38,6 +38,8 @@ pub struct Shape {
     pub scarcity: Scarcity,
     /// How long the most patient request may wait; a multiple of ten minutes.
     pub patience: Micros,
+    /// Tenants contend for slots, and nothing else is scarce.
+    pub contended: bool,
     /// Calls that may run at a time in one process.
     pub slots: usize,
     /// Doubt window of send.
@@ -51,6 +53,12 @@ pub struct Shape {
 impl Shape {
     /// What `seed` decides, with `minutes` of traffic if given.
     pub fn of(seed: u64, minutes: Option<u32>) -> Self {
+        let shape = Self::ordinary(seed, minutes);
+        // One kind of schedule, and not of those that hold up many calls at once.
+        if seed % 12 == 10 { Self::contend(shape) } else { shape }
+    }
+
+    fn ordinary(seed: u64, minutes: Option<u32>) -> Self {
         let mut rng = Rng::new(seed, Concern::Shape);
         let partitions = rng.between(1, 4) as u32;
         let processes = [(); 4].map(|()| rng.between(1, 3) as usize);
@@ -68,6 +76,7 @@ impl Shape {
             requests: (minutes * per_minute) as usize,
             tenants: rng.between(1, 5) as usize,
             slots: slots(seed),
+            contended: false,
             scarcity,
             // A suspended template is tried after ten minutes.
             patience: seconds(if scarcity.suspensions { 1_200 } else { 600 }),
@@ -75,6 +84,16 @@ impl Shape {
             status_deadline: Duration::from_secs(240),
             delivery_deadline: Duration::from_secs(400),
         }
+    }
+
+    fn contend(shape: Self) -> Self {
+        let slots = 1 + shape.seed as usize / 12 % 3;
+        let tenants = shape.tenants.max(3);
+        let scarcity = Scarcity::default();
+        let patience = seconds(600);
+        let requests = 160;
+        let contended = true;
+        Self { partitions: 1, slots, tenants, scarcity, patience, requests, contended, ..shape }
     }
 
     /// One process of everything, for the enumerated matrix.
@@ -90,7 +109,7 @@ impl Shape {
             slots: usize::MAX,
             scarcity: Scarcity::default(),
             patience: seconds(600),
-            ..Self::of(seed, Some(1))
+            ..Self::ordinary(seed, Some(1))
         }
     }
 

@@ -11,7 +11,7 @@
 //! | I6 | every store, at any time, is the fold of a committed prefix that ends at a commit record; transactions are whole; a restore finds state and offsets of one transaction | [`state`] |
 //! | I7 | per task: `txn_seq` without gap, generations never backwards, one session per generation, group offsets in the same transaction; results applied under the ownership that started them | [`state`] |
 //! | I8 | calls per number in any sliding second, and committed debits by the cycles' own time | [`rate`] |
-//! | I9 | no marketing intent in a cycle after a transactional message became eligible and before it was granted | [`rate`] |
+//! | I9 | no marketing intent in a cycle after a transactional message became eligible and before it was granted; while a tenant waits for nothing but a slot no other one is granted more than one turn | [`rate`], [`turns`] |
 //! | I10 | the final row equals a small join of webhooks, attempts and decisions | [`outcome`] |
 //! | I11 | no dispatch against a consent that policy had read, or could have for a second; no intent against one that send had been told of | [`consent`] |
 //! | cancel | each cancel is answered for each of its messages; no intent in the transaction of an answer or after it; cancelled means not sent | [`cancel`] |
@@ -22,7 +22,7 @@
 //! | retries | no further call beyond what the tenant wants | [`retries`] |
 //! | I12 | 200 only after the append; nothing forged in the log | [`webhook`] |
 //!
-//! Not checked yet: I9's turns among tenants. Calls of a process that froze between the check
+//! Calls of a process that froze between the check
 //! of the deadline and the first byte are exempt from the times of I3 and I8: nothing inside a
 //! process could keep them.
 
@@ -40,6 +40,7 @@ pub mod retries;
 pub mod silence;
 pub mod slots;
 pub mod state;
+pub mod turns;
 pub mod users;
 pub mod webhook;
 
@@ -103,6 +104,7 @@ pub fn judge(env: &mut Env, upstream: &[Upstream]) -> Vec<Violation> {
     cancel::check(env, &facts, &mut verdict);
     webhook::check(env, &facts, &mut verdict);
     slots::check(env, &mut verdict);
+    turns::check(env, &facts, &grants, &mut verdict);
     budget::check(env, &facts, &grants, &mut verdict);
     users::check(env, &facts, &grants, &mut verdict);
     gates::check(env, &facts, &cycles, &grants, &mut verdict);

@@ -30,6 +30,7 @@ pub(super) fn lose_rows(mutation: Option<Mutation>, stage: &str, writes: &mut Wr
         (Some(Mutation::DebitNotStored), "send") => [0x01, 0x02],
         (Some(Mutation::WithdrawalNotStored), "send") => [0x01, 0x40],
         (Some(Mutation::SuspensionNotStored), "send") => [0x01, 0x30],
+        (Some(Mutation::TurnsNotStored), "send") => [0x01, 0x04],
         (Some(mutation), "send") => return limits::lose(mutation, writes),
         _ => return,
     };

@@ -51,6 +51,9 @@ pub fn has_second_number(shape: &Shape) -> bool {
 
 /// Calls a second that a tenant's number may make: small, so that it matters.
 fn ceiling(shape: &Shape, tenant: &str) -> i32 {
+    if shape.contended {
+        return 1_000;
+    }
     let sum: u32 = tenant.bytes().map(u32::from).sum();
     [2, 5, 20, 80][(sum as usize + shape.seed as usize) % 4]
 }
@@ -68,6 +71,9 @@ enum Marketing {
 }
 
 fn marketing(shape: &Shape, tenant: &str) -> Marketing {
+    if shape.contended {
+        return Marketing::Ordinary;
+    }
     let sum: u32 = tenant.bytes().map(u32::from).sum();
     match (sum as usize + shape.seed as usize / 4) % 4 {
         0 => Marketing::Unavailable,
@@ -87,8 +93,9 @@ pub(super) fn tenants(shape: &Shape) -> Vec<String> {
 fn row(shape: &Shape, tenant: &str, active: bool, version: u64) -> Tenant {
     let phone_number_id = number_id(tenant);
     let marketing = marketing(shape, tenant);
+    let sum: i32 = tenant.bytes().map(i32::from).sum();
     let mut row = Tenant {
-        weight: 1,
+        weight: if shape.contended { 1 + sum % 3 } else { 1 },
         messages_per_day: None,
         spend_per_day_micros: None,
         prices: Vec::new(),
@@ -154,7 +161,7 @@ pub(super) fn globals(shape: &Shape, rng: &mut Rng) -> Vec<Upstream> {
             records.push(global(at, topic::TEMPLATES, key, value));
         }
     }
-    if rng.chance(400) {
+    if rng.chance(400) && !shape.contended {
         let tenant = tenant_name(0);
         let off = rng.between(seconds(1), shape.traffic / 2);
         let on = off + rng.between(ms(500), seconds(20));
@@ -256,7 +263,7 @@ pub fn at_provider(shape: &Shape) -> Config {
         limits: Limits { marketing_accounts: marketing_accounts.collect(), ..Limits::default() },
         updates_per_webhook_max: 5,
         read_ratio: 0.7,
-        faults: trouble::usual(),
+        faults: trouble::usual(shape),
         ..Config::default()
     }
 }

@@ -43,9 +43,21 @@ pub(super) fn draw(
     if rng.chance(10) {
         key = Some(b"somebody else".to_vec());
     }
-    let topic = if is_bulk { topic::REQUESTS_BULK } else { topic::REQUESTS_TRANSACTIONAL };
-    let value = SCHEMAS.encoder::<SendRequest>(topic).encode(&request);
+    let record = record(&request, at, is_bulk, (key, partition), number);
     asked.push(request);
+    record
+}
+
+/// A request as it stands in the log.
+pub(super) fn record(
+    request: &SendRequest,
+    at: Micros,
+    is_bulk: bool,
+    (key, partition): (Option<Vec<u8>>, i32),
+    number: usize,
+) -> Upstream {
+    let topic = if is_bulk { topic::REQUESTS_BULK } else { topic::REQUESTS_TRANSACTIONAL };
+    let value = SCHEMAS.encoder::<SendRequest>(topic).encode(request);
     let correlation = ("sendplane-correlation-id".to_owned(), Some(format!("c{number}").into()));
     let value = Some(value.expect("a request can be encoded"));
     Upstream { at, topic, partition, key, value, headers: vec![correlation] }
