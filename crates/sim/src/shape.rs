@@ -184,6 +184,6 @@ impl Shape {
 
 /// Few in every third run that is not silent, so that somebody has to wait for them.
 fn slots(seed: u64) -> usize {
-    let mut rng = Rng::new(seed, Concern::Scarcity);
+    let mut rng = Rng::new(seed, Concern::Slots);
     if rng.chance(400) && !seed.is_multiple_of(4) { rng.between(1, 4) as usize } else { usize::MAX }
 }

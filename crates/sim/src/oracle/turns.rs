@@ -1,6 +1,6 @@
 //! I9: tenants take turns. While a tenant has a message that lacks nothing but a slot, between two
 //! of its grants in a lane, and before the first, no other tenant of the partition is granted more
-//! than one turn of its own.
+//! than one turn of its own. And in the end every message had its slot.
 //!
 //! Only where nothing but slots is scarce can a log tell what a message lacks: in contended runs.
 
@@ -39,6 +39,12 @@ pub fn check(
 ) {
     if !env.shape.contended {
         return;
+    }
+    for message in facts.dispatched.keys() {
+        let mut attempts = facts.attempts.get(message).into_iter().flatten();
+        if !attempts.any(|at| at.record.event == AttemptEvent::Submitting) {
+            verdict.message("I9", *message, "never had a slot".to_owned());
+        }
     }
     for steps in rings(facts, grants).into_values() {
         let mut waiting: BTreeMap<&TenantId, BTreeSet<MessageId>> = BTreeMap::new();

@@ -15,7 +15,7 @@ use crate::time::{seconds, true_wall};
 /// All of them come within this time.
 const WITHIN: i64 = seconds(15);
 
-const LIVES: Duration = Duration::from_secs(300);
+const LIVES: Duration = Duration::from_secs(590);
 
 /// Everything upstream systems produce, by time.
 pub(super) fn upstream(shape: &Shape) -> Vec<Upstream> {

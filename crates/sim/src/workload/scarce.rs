@@ -38,7 +38,7 @@ impl Scarcity {
     /// What `seed` decides. Little happens to messages in silent runs, so nothing is scarce there.
     pub fn of(seed: u64) -> Self {
         let mut rng = Rng::new(seed, Concern::Scarcity);
-        let drawn = [350, 300, 500, 300, 300].map(|per_mille| rng.chance(per_mille));
+        let drawn = [350, 300, 700, 300, 300].map(|per_mille| rng.chance(per_mille));
         let [budgets, users, notices, suspensions, retries] = drawn;
         if seed.is_multiple_of(4) {
             return Self::default();
@@ -128,14 +128,15 @@ pub fn injections(shape: &Shape) -> Vec<(Micros, Injection)> {
     found
 }
 
-/// New limits of users, more and fewer, and an upgrade of the number's throughput.
+/// New limits of users where there are any, more and fewer; an upgrade of the number's throughput.
 fn limits(rng: &mut Rng, shape: &Shape, tenant: &str, found: &mut Vec<(Micros, Injection)>) {
     let change = |field: &str, value| Injection::Change {
         waba_id: format!("{tenant}-waba"),
         field: field.to_owned(),
         value,
     };
-    for _ in 0..rng.between(0, 3) {
+    let most = if shape.scarcity.users { 3 } else { 0 };
+    for _ in 0..rng.between(0, most) {
         let at = rng.between(seconds(3), shape.traffic + seconds(60));
         let users = *rng.pick(&[1, 2, 4, 8, 15, -1]);
         let value = json!({"max_daily_conversations_per_business": users});
