@@ -74,6 +74,8 @@ pub enum Event {
     Sweep,
     /// Stores are compared with their changelogs.
     Snapshot,
+    /// Something happens to the account at the provider.
+    Injection(usize),
     /// Some dispatch stands in the log once more.
     Repeat,
     /// One more of a storm's members joins, or leaves.

@@ -1,7 +1,7 @@
 //! What a run leaves behind besides the log: only what an outside observer could see. The oracle
 //! judges from it and from the log and the provider's ledger, and asks no stage.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sendplane_domain::id::{MessageId, PhoneNumberId, TenantId};
 use sendplane_domain::lane::Lane;
@@ -65,6 +65,17 @@ pub struct PostSeen {
     pub turned_away: Vec<Micros>,
 }
 
+/// The cycle of a transaction.
+#[derive(Clone, Debug)]
+pub struct CycleSeen {
+    /// When it was opened.
+    pub at: Micros,
+    /// The global tables it saw: offsets up to which they were read, by topic.
+    pub tables: Vec<i64>,
+    /// The partitions that were told of all changes up to there.
+    pub told: BTreeSet<i32>,
+}
+
 /// A store as it was at some time.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
@@ -116,8 +127,8 @@ pub struct Evidence {
     pub running: Vec<RunningSeen>,
     /// Webhooks.
     pub posts: Vec<PostSeen>,
-    /// When the cycle of a transaction was opened.
-    pub opened: BTreeMap<TxnNo, Micros>,
+    /// The cycles of transactions.
+    pub cycles: BTreeMap<TxnNo, CycleSeen>,
     /// Stores.
     pub snapshots: Vec<Snapshot>,
     /// Restores that went wrong.

@@ -304,6 +304,9 @@ pub fn schedule(shape: &Shape) -> Vec<Fault> {
         _ => {}
     }
     silence(shape, &mut faults);
+    if shape.contended {
+        faults.retain(|fault| !matches!(fault, Fault::Provider { .. }));
+    }
     faults
 }
 

@@ -63,11 +63,33 @@ pub enum Mutation {
     ArrivalsInvented,
     /// Running calls take no slots.
     SlotsUncounted,
+    /// Whose turn it is is not stored.
+    TurnsNotStored,
+    /// What a tenant has used of its budget is not stored.
+    SpentNotStored,
+    /// A call that the provider refused is paid back.
+    RefusalsPaidBack,
+    /// Send knows no prices.
+    PricesIgnored,
+    /// How many users a portfolio has called is not stored.
+    UsersNotStored,
+    /// A user counts for half a day. Only a run of days shows it: see the test of days.
+    UsersCountHalfADay,
+    /// Send reads notices and does not keep them.
+    NoticesIgnored,
+    /// That a template is suspended is not stored.
+    SuspensionNotStored,
+    /// That a suspended template is being tried is not stored.
+    ProbeNotStored,
+    /// That a tenant may send no templates is not stored.
+    TemplatesStopNotStored,
+    /// Send retries as often as the class of an error allows, whatever the tenant wants.
+    RetriesIgnored,
 }
 
 impl Mutation {
     /// All of them, each with the promise that the oracle must name.
-    pub const ALL: [(Mutation, &'static str); 26] = [
+    pub const ALL: [(Mutation, &'static str); 36] = [
         (Mutation::EffectsBeforeCommit, "I3"),
         (Mutation::ResendOnTimeout, "I4"),
         (Mutation::LastStatusWins, "I10"),
@@ -94,5 +116,15 @@ impl Mutation {
         (Mutation::MarketingResent, "I4"),
         (Mutation::ArrivalsInvented, "I5"),
         (Mutation::SlotsUncounted, "slots"),
+        (Mutation::TurnsNotStored, "I9"),
+        (Mutation::SpentNotStored, "budget"),
+        (Mutation::RefusalsPaidBack, "budget"),
+        (Mutation::PricesIgnored, "budget"),
+        (Mutation::UsersNotStored, "users"),
+        (Mutation::NoticesIgnored, "users"),
+        (Mutation::SuspensionNotStored, "suspension"),
+        (Mutation::ProbeNotStored, "suspension"),
+        (Mutation::TemplatesStopNotStored, "suspension"),
+        (Mutation::RetriesIgnored, "retries"),
     ];
 }

@@ -18,7 +18,7 @@ pub const MARK: &str = "sim-repeated";
 /// Repeats some dispatch, as long as there is traffic and a while longer.
 pub fn one(env: &mut Env) {
     if env.now < env.shape.traffic + seconds(60) {
-        env.after(EVERY, Event::Repeat);
+        env.after(env.shape.every(EVERY), Event::Repeat);
     }
     if !env.has_broker() {
         return;

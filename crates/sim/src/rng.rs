@@ -26,8 +26,10 @@ pub enum Concern {
     Repeats,
     /// When the gateway is away, and webhooks are late.
     Silence,
-    /// What is scarce: slots, budgets, users; and what the provider takes away.
+    /// What is scarce: budgets, users; and what the provider takes away.
     Scarcity,
+    /// How many calls may run at a time.
+    Slots,
 }
 
 /// A stream of random numbers (Steele, Lea, Flood 2014).

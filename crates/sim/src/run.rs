@@ -1,6 +1,7 @@
 //! A run: one cluster, one workload, one schedule of faults, one verdict.
 
 use sendplane_domain::id::MessageId;
+use sendplane_provider_model::Injection;
 
 use crate::counts::Counts;
 use crate::env::{Env, Event};
@@ -14,7 +15,7 @@ use crate::repeat;
 use crate::shape::{PER_STAGE, STAGES, Shape};
 use crate::time::{Micros, ms, seconds};
 use crate::trace::{Note, Trace};
-use crate::workload::{self, Upstream};
+use crate::workload::{self, Upstream, scarce};
 
 /// Everything that decides a run.
 #[derive(Clone, Debug)]
@@ -74,6 +75,7 @@ struct World<'p> {
     env: Env,
     processes: Vec<Box<dyn Process>>,
     upstream: Vec<Upstream>,
+    injections: Vec<(Micros, Injection)>,
     plan: &'p Plan,
 }
 
@@ -84,14 +86,18 @@ impl<'p> World<'p> {
         let provider = Provider::new(config, shape.seed);
         let processes =
             (0..STAGES.len() * PER_STAGE).map(|index| hosted::process(&shape, index)).collect();
+        let injections = scarce::injections(&shape);
         let env = Env::new(shape, plan.mutation, trace, provider, &plan.faults);
-        Self { env, processes, upstream, plan }
+        Self { env, processes, upstream, injections, plan }
     }
 
     fn run(&mut self) {
         let env = &mut self.env;
         for (index, record) in self.upstream.iter().enumerate() {
             env.at(record.at, Event::Upstream(index));
+        }
+        for (index, (at, _)) in self.injections.iter().enumerate() {
+            env.at(*at, Event::Injection(index));
         }
         for index in 0..self.processes.len() {
             if env.shape.is_initial(index) {
@@ -122,7 +128,7 @@ impl<'p> World<'p> {
         account::start(env);
         env.at(ms(300), Event::Sweep);
         env.at(seconds(45), Event::Snapshot);
-        env.at(repeat::EVERY, Event::Repeat);
+        env.at(env.shape.every(repeat::EVERY), Event::Repeat);
         let horizon = env.shape.horizon();
         while let Some(event) = self.env.next(horizon) {
             self.happen(event);
@@ -206,6 +212,7 @@ impl<'p> World<'p> {
             Event::Post(number) => gateway::receive(env, number),
             Event::GatewayReports(token) => account::report(env, token),
             Event::Upstream(index) => self.produce(index),
+            Event::Injection(index) => provider::inject(env, &self.injections[index].1),
             Event::Fault(index) => self.fault(self.plan.faults[index]),
             Event::BrokerBack => env.log.forgive(env.now),
             Event::Sweep => self.sweep(),
@@ -213,7 +220,8 @@ impl<'p> World<'p> {
                 for process in &mut self.processes {
                     process.show_disks(env);
                 }
-                env.after(seconds(240), Event::Snapshot);
+                let wait = env.shape.every(seconds(240));
+                env.after(wait, Event::Snapshot);
             }
             Event::Repeat => repeat::one(env),
             Event::Disturb { stage, leaving, left, gap } => self.disturb(stage, leaving, left, gap),
@@ -261,7 +269,9 @@ impl<'p> World<'p> {
             }
         }
         let is_busy = env.log.groups().any(|(_, group)| group.is_preparing());
-        env.after(if is_busy { ms(50) } else { ms(400) }, Event::Sweep);
+        // The timeouts are seconds; in a run of days most looks are in vain.
+        let idle = env.shape.every(ms(400)).min(seconds(2));
+        env.after(if is_busy { ms(50) } else { idle }, Event::Sweep);
     }
 
     fn fault(&mut self, fault: Fault) {

@@ -5,8 +5,9 @@ use sendplane_domain::time::Timestamp;
 /// True time since the start of the run, in microseconds.
 pub type Micros = i64;
 
-/// The wall clock at the start of a run, Unix milliseconds.
-pub const START_MS: i64 = 1_700_000_000_000;
+/// The wall clock at the start of a run, Unix milliseconds: 75 s before a midnight of UTC, at which
+/// budgets begin anew.
+pub const START_MS: i64 = 1_700_006_400_000 - 75_000;
 
 /// Milliseconds as [`Micros`].
 pub const fn ms(millis: i64) -> Micros {

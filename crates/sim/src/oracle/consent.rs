@@ -26,7 +26,7 @@ pub fn check(env: &mut Env, facts: &Facts, verdict: &mut Verdict) {
         let about: Vec<&At<ConsentChange>> =
             facts.consents.iter().filter(|change| concerns(change, message)).collect();
         let read = commit.record.inputs.get(topic::CONSENT).copied().unwrap_or(0);
-        let opened = env.seen.opened.get(&commit.txn).copied().unwrap_or(0);
+        let opened = env.seen.cycles.get(&commit.txn).map_or(0, |cycle| cycle.at);
         for change in &about {
             let is_late = change.offset >= read && change.visible_at + READ_WITHIN <= opened;
             if is_late && !lags.overlap(message.partition, change.visible_at, opened) {
@@ -103,7 +103,7 @@ impl Lags {
         let span = |message: &At<AdmittedMessage>| {
             let At { topic, partition, offset, visible_at, .. } = message;
             let commit = facts.taken("policy", topic, *partition, *offset)?;
-            let opened = *env.seen.opened.get(&commit.txn)?;
+            let opened = env.seen.cycles.get(&commit.txn)?.at;
             (opened - visible_at > READ_WITHIN).then_some((*partition, *visible_at, opened))
         };
         Self(facts.admitted.iter().filter_map(span).collect())

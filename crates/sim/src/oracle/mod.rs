@@ -11,27 +11,37 @@
 //! | I6 | every store, at any time, is the fold of a committed prefix that ends at a commit record; transactions are whole; a restore finds state and offsets of one transaction | [`state`] |
 //! | I7 | per task: `txn_seq` without gap, generations never backwards, one session per generation, group offsets in the same transaction; results applied under the ownership that started them | [`state`] |
 //! | I8 | calls per number in any sliding second, and committed debits by the cycles' own time | [`rate`] |
-//! | I9 | no marketing intent in a cycle after a transactional message became eligible and before it was granted | [`rate`] |
+//! | I9 | no marketing intent in a cycle after a transactional message became eligible and before it was granted; while a tenant waits for nothing but a slot no other one is granted more than one turn | [`rate`], [`turns`] |
 //! | I10 | the final row equals a small join of webhooks, attempts and decisions | [`outcome`] |
 //! | I11 | no dispatch against a consent that policy had read, or could have for a second; no intent against one that send had been told of | [`consent`] |
 //! | cancel | each cancel is answered for each of its messages; no intent in the transaction of an answer or after it; cancelled means not sent | [`cancel`] |
 //! | slots | no more calls run under one ownership than the process has slots | [`slots`] |
+//! | budget | no UTC day of a tenant holds more intents or money than its row allowed, a tenth of it for transactional messages | [`budget`] |
+//! | users | no 24 h hold more contacts of a tenant than row or notice allowed, as send had read them; nor does the ledger | [`users`] |
+//! | suspension | what the provider does not take is tried with single calls at the documented pace | [`gates`] |
+//! | retries | no further call beyond what the tenant wants | [`retries`] |
 //! | I12 | 200 only after the append; nothing forged in the log | [`webhook`] |
 //!
-//! Not checked yet: I9's turns among tenants. Calls of a process that froze between the check
+//! Calls of a process that froze between the check
 //! of the deadline and the first byte are exempt from the times of I3 and I8: nothing inside a
 //! process could keep them.
 
+pub mod budget;
 pub mod call;
 pub mod cancel;
 pub mod consent;
 pub mod fate;
+pub mod gates;
+pub mod grants;
 pub mod outcome;
 pub mod rate;
 pub mod reading;
+pub mod retries;
 pub mod silence;
 pub mod slots;
 pub mod state;
+pub mod turns;
+pub mod users;
 pub mod webhook;
 
 use sendplane_domain::id::MessageId;
@@ -86,12 +96,19 @@ pub fn judge(env: &mut Env, upstream: &[Upstream]) -> Vec<Violation> {
     fate::check(env, &facts, &mut verdict);
     call::check(env, &facts, &mut verdict);
     silence::check(env, &facts, &mut verdict);
-    rate::check(env, &facts, &mut verdict);
+    let cycles = grants::Cycles::of(env, &facts);
+    let grants = grants::grants(&facts, &cycles);
+    rate::check(env, &facts, &grants, &mut verdict);
     outcome::check(env, &facts, &mut verdict);
     consent::check(env, &facts, &mut verdict);
     cancel::check(env, &facts, &mut verdict);
     webhook::check(env, &facts, &mut verdict);
     slots::check(env, &mut verdict);
+    turns::check(env, &facts, &grants, &mut verdict);
+    budget::check(env, &facts, &grants, &mut verdict);
+    users::check(env, &facts, &grants, &mut verdict);
+    gates::check(env, &facts, &cycles, &grants, &mut verdict);
+    retries::check(env, &facts, &cycles, &mut verdict);
     count(env, &facts, upstream);
     if env.trace.is_on() {
         tell_lives(env, &facts);

@@ -8,73 +8,100 @@ use sendplane_domain::provider_code::{CodeClass, classify_status};
 use sendplane_wire::record::{AttemptEvent, Dispatch, Disposition};
 
 use super::Verdict;
+use super::grants::Grant;
 use super::reading::{At, Facts};
 use super::silence;
 use crate::env::Env;
-use crate::time::{Micros, seconds};
-use crate::workload::account;
+use crate::time::{Micros, ms, seconds};
 
 const WINDOW: Micros = seconds(1);
-const WINDOW_MS: i64 = 1_000;
 
 /// Checks I8 and I9.
-pub fn check(env: &mut Env, facts: &Facts, verdict: &mut Verdict) {
-    let mut calls: BTreeMap<&PhoneNumberId, Vec<(Micros, MessageId)>> = BTreeMap::new();
+pub fn check(
+    env: &mut Env,
+    facts: &Facts,
+    grants: &BTreeMap<&TenantId, Vec<Grant<'_>>>,
+    verdict: &mut Verdict,
+) {
+    let ceilings = ceilings(facts, grants);
+    let mut calls: BTreeMap<&PhoneNumberId, Vec<Use>> = BTreeMap::new();
     for call in env.seen.calls.iter().filter(|call| !call.was_frozen) {
-        calls.entry(&call.number).or_default().push((call.written_at, call.message_id));
+        // Without an intent it is I3 that is broken.
+        let about = (call.message_id, call.attempt as i32);
+        let Some(ceiling) = ceilings.get(&about).copied() else { continue };
+        let used = Use { at: call.written_at, message: call.message_id, ceiling };
+        calls.entry(&call.number).or_default().push(used);
     }
-    for (number, mut calls) in calls {
-        calls.sort_unstable();
-        let ceiling = ceiling_of(env, number);
-        for window in calls.windows(ceiling + 1) {
-            let (first, last) = (window[0], window[ceiling]);
-            if last.0 - first.0 < WINDOW {
-                let detail = format!(
-                    "{} calls of {number:?} within {} us, its limit is {ceiling} a second",
-                    ceiling + 1,
-                    last.0 - first.0
-                );
-                verdict.message("I8", last.1, detail);
-                break;
-            }
-        }
+    // The intents themselves keep the pace, by the time of the cycles that committed them: over
+    // every restart, because that is what is stored.
+    let mut intents: BTreeMap<&PhoneNumberId, Vec<Use>> = BTreeMap::new();
+    for grant in grants.values().flatten() {
+        let record = &grant.at.record;
+        let Some(ceiling) = ceilings.get(&(record.message_id, record.attempt)) else { continue };
+        let (at, message) = (ms(grant.cycle.now_ms), record.message_id);
+        let of_number = intents.entry(&record.phone_number_id).or_default();
+        of_number.push(Use { at, message, ceiling: *ceiling });
     }
-    debits(env, facts, verdict);
-    priority(facts, verdict);
+    for (number, calls) in calls {
+        pace("calls", number, calls, verdict);
+    }
+    for (number, intents) in intents {
+        pace("intents by cycle time", number, intents, verdict);
+    }
+    if !env.shape.scarcity.holds_single_messages() {
+        priority(facts, verdict);
+    }
 }
 
-fn ceiling_of(env: &Env, number: &PhoneNumberId) -> usize {
-    let tenant = number.as_str().trim_end_matches("-number");
-    account::ceiling(&env.shape, tenant).max(1) as usize
+/// A call or an intent, and what its number was granted when it was decided on.
+#[derive(Clone, Copy, Debug)]
+struct Use {
+    at: Micros,
+    message: MessageId,
+    ceiling: usize,
 }
 
-/// The intents themselves keep the pace, by the time of the cycles that committed them: over
-/// every restart, because that is what is stored.
-fn debits(env: &Env, facts: &Facts, verdict: &mut Verdict) {
-    let mut intents: BTreeMap<&PhoneNumberId, Vec<(i64, MessageId)>> = BTreeMap::new();
-    for at in facts.attempts.values().flatten() {
-        if at.record.event == AttemptEvent::Submitting {
-            let time = at.record.occurred_at.as_millis();
-            let of_number = intents.entry(&at.record.phone_number_id).or_default();
-            of_number.push((time, at.record.message_id));
+/// No second holds more than the number was granted. Where that changes meanwhile the higher one
+/// counts.
+fn pace(what: &str, number: &PhoneNumberId, mut uses: Vec<Use>, verdict: &mut Verdict) {
+    uses.sort_by_key(|one| one.at);
+    for (index, last) in uses.iter().enumerate() {
+        let within = uses[..=index].iter().rev().take_while(|one| last.at - one.at < WINDOW);
+        let (count, ceiling) =
+            within.fold((0, 0), |(count, most), one| (count + 1, one.ceiling.max(most)));
+        if count > ceiling {
+            let detail = format!("{count} {what} of {number:?}, its limit is {ceiling} a second");
+            return verdict.message("I8", last.message, detail);
         }
     }
-    for (number, mut intents) in intents {
-        intents.sort_unstable();
-        let ceiling = ceiling_of(env, number);
-        for window in intents.windows(ceiling + 1) {
-            let (first, last) = (window[0], window[ceiling]);
-            if last.0 - first.0 < WINDOW_MS {
-                let detail = format!(
-                    "{} intents of {number:?} within {} ms of cycle time, its limit is {ceiling}",
-                    ceiling + 1,
-                    last.0 - first.0
-                );
-                verdict.message("I8", last.1, detail);
-                break;
-            }
+}
+
+/// What its number was granted when each intent was committed: the newer of the tenant's row and
+/// the notices that send had read.
+fn ceilings(
+    facts: &Facts,
+    grants: &BTreeMap<&TenantId, Vec<Grant<'_>>>,
+) -> BTreeMap<(MessageId, i32), usize> {
+    let mut found = BTreeMap::new();
+    for (tenant, grants) in grants {
+        for Grant { at, cycle, .. } in grants {
+            let Some(row) = cycle.tenant(facts, tenant) else { continue };
+            let id = &at.record.phone_number_id;
+            let number = row.phone_numbers.iter().find(|number| number.phone_number_id == *id);
+            let Some(number) = number else { continue };
+            let noticed = cycle.notice(facts, tenant, |notice| {
+                let is_meant = notice.phone_number_id.as_ref() == Some(id);
+                notice.messages_per_second.filter(|_| is_meant)
+            });
+            let ceiling = match noticed {
+                Some((at, ceiling)) if at > row.updated_at.as_millis() => ceiling,
+                _ => number.messages_per_second,
+            };
+            let about = (at.record.message_id, at.record.attempt);
+            found.insert(about, usize::try_from(ceiling).unwrap_or(0));
         }
     }
+    found
 }
 
 /// A span of cycles in which a transactional message waited although it could have been granted.
@@ -109,7 +136,8 @@ fn template_of(dispatch: &Dispatch) -> Template<'_> {
 }
 
 /// I9: no marketing intent of a number in a cycle between those in which a transactional message
-/// became eligible and in which it was granted. One whose template may be suspended is not eligible.
+/// became eligible and in which it was granted. One whose template may be suspended is not eligible;
+/// asked only where nothing else holds up single messages.
 fn priority(facts: &Facts, verdict: &mut Verdict) {
     let seq_of = txn_to_seq(facts);
     let suspended = suspended(facts);

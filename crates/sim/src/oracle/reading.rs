@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use sendplane_domain::id::MessageId;
+use sendplane_domain::id::{MessageId, TenantId};
 use sendplane_stage_api::commit::{COMMIT_KEY, CommitRecord};
 use sendplane_wire::codec::AvroRecord;
 use sendplane_wire::record::{
     AdmittedMessage, Attempt, CancelAnswer, CancelRequest, ConsentChange, DecidingStage, Decision,
-    Dispatch, GatewayStatus, Outcome, ReroutedRecord, SendRequest, Suppression, WebhookBody,
+    Dispatch, GatewayStatus, Notice, Outcome, ReroutedRecord, SendRequest, Suppression, Template,
+    Tenant, WebhookBody,
 };
 use sendplane_wire::topic;
 
@@ -79,6 +80,12 @@ pub struct Facts {
     pub cancel_answers: Vec<At<CancelAnswer>>,
     /// What policy told send of consent.
     pub suppressions: Vec<At<Suppression>>,
+    /// Rows of tenants, in the order of the log.
+    pub tenants: Vec<At<Tenant>>,
+    /// Rows of templates, in the order of the log.
+    pub templates: Vec<At<Template>>,
+    /// What webhooks said of accounts, numbers and templates, by tenant.
+    pub notices: BTreeMap<TenantId, Vec<At<Notice>>>,
     /// Bodies of webhooks that can be read.
     pub webhooks: Vec<At<WebhookBody>>,
     /// What gateways said of themselves, in the order of the log.
@@ -110,6 +117,9 @@ impl Facts {
             cancels: read(env, &[topic::CANCELS]),
             cancel_answers: read(env, &[topic::CANCEL_ANSWERS]),
             suppressions: read(env, &[topic::SUPPRESSIONS]),
+            tenants: read(env, &[topic::TENANTS]),
+            templates: read(env, &[topic::TEMPLATES]),
+            notices: by_tenant(read(env, &[topic::NOTICES])),
             webhooks: read(env, &[topic::WEBHOOKS]),
             gateways: read(env, &[topic::GATEWAYS]),
             dead: dead_letters(env),
@@ -228,6 +238,14 @@ fn by_message<R>(
     let mut found: BTreeMap<MessageId, Vec<At<R>>> = BTreeMap::new();
     for at in records {
         found.entry(id(&at.record)).or_default().push(at);
+    }
+    found
+}
+
+fn by_tenant(notices: Vec<At<Notice>>) -> BTreeMap<TenantId, Vec<At<Notice>>> {
+    let mut found: BTreeMap<TenantId, Vec<At<Notice>>> = BTreeMap::new();
+    for at in notices {
+        found.entry(at.record.tenant.clone()).or_default().push(at);
     }
     found
 }

@@ -12,6 +12,7 @@ use super::task::Arrived;
 use super::turn::{Draft, trace_headers};
 use super::{Phase, Process, Runner, Stepped, sabotage};
 use crate::env::{Env, Event};
+use crate::evidence::CycleSeen;
 use crate::fault::{EndFate, Point, ProduceFate};
 use crate::log::partition::Entry;
 use crate::log::{Offsets, Refused, TRANSACTION_TIMEOUT};
@@ -73,7 +74,7 @@ pub(crate) struct Committing<S: Hosted> {
     pub(super) positions: Vec<i64>,
     step: Step,
     pub(super) back: Back,
-    opened_at: Micros,
+    seen: CycleSeen,
     wall: Timestamp,
     appended: Timestamp,
     sent_end_at: Micros,
@@ -81,7 +82,8 @@ pub(crate) struct Committing<S: Hosted> {
 }
 
 impl<S: Hosted> Committing<S> {
-    pub(super) fn new(mut drafts: Vec<Draft<S>>, now: Micros, wall: Timestamp) -> Self {
+    pub(super) fn new(mut drafts: Vec<Draft<S>>, seen: CycleSeen, wall: Timestamp) -> Self {
+        let now = seen.at;
         let consumed = drafts.iter_mut().flat_map(|draft| draft.consumed.drain(..)).collect();
         Self {
             drafts,
@@ -92,7 +94,7 @@ impl<S: Hosted> Committing<S> {
             positions: Vec::new(),
             step: Step::Begin,
             back: Back::Loop,
-            opened_at: now,
+            seen,
             wall,
             appended: wall,
             sent_end_at: now,
@@ -241,7 +243,7 @@ impl<S: Hosted> Runner<S> {
             }
         }
         if let Some(number) = env.log.current(&session) {
-            env.seen.opened.entry(number).or_insert(one.opened_at);
+            env.seen.cycles.entry(number).or_insert_with(|| one.seen.clone());
         }
         one.step = next;
         if part == 1
@@ -393,7 +395,7 @@ impl<S: Hosted> Runner<S> {
                 // What is promised counts from the commit itself, which nobody here saw happen;
                 // the cycle began before it.
                 let is_late = env.has(Mutation::StartCountedFromAnswer);
-                let counted_from = if is_late { one.known_at } else { one.opened_at };
+                let counted_from = if is_late { one.known_at } else { one.seen.at };
                 let started = provider::Started {
                     partition: task.partition,
                     epoch: task.epoch,

@@ -11,6 +11,7 @@ use super::slots::URGENT_FOR;
 use super::task::Fetched;
 use super::turn::{self, Draft, Hold, Surroundings};
 use crate::env::Env;
+use crate::evidence::CycleSeen;
 use crate::mutation::Mutation;
 use crate::time::{Micros, ms, seconds};
 
@@ -116,6 +117,7 @@ impl<S: Hosted> Runner<S> {
         self.turns = self.turns.wrapping_add(1);
         let first = self.turns % order.len().max(1);
         order.rotate_left(first);
+        let tables = self.view.ends.clone();
         let mut drafts: Vec<Draft<S>> = Vec::new();
         let mut catch_up = false;
         for partition in order {
@@ -141,6 +143,9 @@ impl<S: Hosted> Runner<S> {
                 task.queues.values_mut().flatten().for_each(|one| one.globals_current = true);
             }
         }
-        (!drafts.is_empty()).then(|| Committing::new(drafts, env.now, wall))
+        let told = drafts.iter().filter(|draft| draft.globals_applied.is_some());
+        let told = told.map(|draft| draft.partition).collect();
+        let seen = CycleSeen { at: env.now, tables, told };
+        (!drafts.is_empty()).then(|| Committing::new(drafts, seen, wall))
     }
 }

@@ -45,6 +45,9 @@ pub trait Hosted: Stage {
     /// The same, for those that make send believe what is not so.
     fn deceive(_mutation: Mutation, _record: &mut Self::Record, _cycle: &mut Cycle<'_, Self>) {}
 
+    /// Before a result is applied, for one of the mutations.
+    fn pay_back(_result: &Self::EffectResult, _cycle: &mut Cycle<'_, Self>) {}
+
     /// Before a global row is applied, for the same.
     fn deceive_globally(_mutation: Mutation, _change: &mut <Self::Globals as Globals>::Change) {}
 }
@@ -68,6 +71,10 @@ impl Hosted for SendStage {
 
     fn deceive(mutation: Mutation, record: &mut send::Record, cycle: &mut Cycle<'_, Self>) {
         sabotage::deceive(mutation, record, cycle);
+    }
+
+    fn pay_back(result: &CallResult, cycle: &mut Cycle<'_, Self>) {
+        sabotage::limits::pay_back(result, cycle);
     }
 
     fn deceive_globally(mutation: Mutation, change: &mut Change) {

@@ -1,4 +1,6 @@
-//! The mutations that need to know what a stage stores.
+//! The mutations that need to know what a stage stores; [`limits`]: what it stores of limits.
+
+pub(super) mod limits;
 
 use std::collections::VecDeque;
 
@@ -27,6 +29,9 @@ pub(super) fn lose_rows(mutation: Option<Mutation>, stage: &str, writes: &mut Wr
         (Some(Mutation::DedupRowLost), "ingest") => [0x01, 0x00],
         (Some(Mutation::DebitNotStored), "send") => [0x01, 0x02],
         (Some(Mutation::WithdrawalNotStored), "send") => [0x01, 0x40],
+        (Some(Mutation::SuspensionNotStored), "send") => [0x01, 0x30],
+        (Some(Mutation::TurnsNotStored), "send") => [0x01, 0x04],
+        (Some(mutation), "send") => return limits::lose(mutation, writes),
         _ => return,
     };
     writes.retain(|key, _| !key.starts_with(&tag));
@@ -83,10 +88,15 @@ pub(super) fn deceive(
     }
 }
 
-/// The same of the global tables: a category is only believed where both say so.
+/// The same of the global tables. A category is only believed where both say so.
 pub(super) fn deceive_globally(mutation: Mutation, change: &mut Change) {
-    if let (Mutation::MarketingResent, Change::Template(_, Some(row))) = (mutation, change) {
-        row.category = "utility".to_owned();
+    match (mutation, change) {
+        (Mutation::MarketingResent, Change::Template(_, Some(row))) => {
+            row.category = "utility".to_owned();
+        }
+        (Mutation::PricesIgnored, Change::Tenant(_, Some(row))) => row.prices.clear(),
+        (Mutation::RetriesIgnored, Change::Tenant(_, Some(row))) => row.retries.clear(),
+        _ => {}
     }
 }
 

@@ -155,6 +155,9 @@ pub(super) fn take<S: Hosted>(
     while let Some(arrived) = task.results.pop_front() {
         let result = arrived.result.clone();
         consumed.push(arrived);
+        if env.mutation == Some(Mutation::RefusalsPaidBack) {
+            S::pay_back(&result, &mut cycle);
+        }
         let applied = cycle.apply(Input::Effect(result), TraceContext::default());
         progress.inputs += 1;
         progress.encode(env, &cycle, applied.outputs);
@@ -245,6 +248,9 @@ fn take_record<S: Hosted>(
     let input = &env.stage.inputs()[record.input];
     let entry = &record.entry;
     if input.topic == topic::CONSENT && env.mutation == Some(Mutation::OptOutIgnored) {
+        return None;
+    }
+    if input.topic == topic::NOTICES && env.mutation == Some(Mutation::NoticesIgnored) {
         return None;
     }
     if input.topic == topic::SUPPRESSIONS && env.mutation == Some(Mutation::SuppressionIgnored) {

@@ -116,7 +116,8 @@ pub fn report(env: &mut Env, token: u64) {
         write(env, status);
     }
     if env.now < env.shape.traffic + REPORTS_AFTER_TRAFFIC {
-        env.after(if is_serving { EVERY } else { RETRY }, Event::GatewayReports(token));
+        let wait = if is_serving { env.shape.every(EVERY) } else { RETRY };
+        env.after(wait, Event::GatewayReports(token));
     }
 }
 

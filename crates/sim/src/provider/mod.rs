@@ -25,7 +25,7 @@ use sendplane_domain::id::{MessageId, PhoneNumberId};
 use sendplane_domain::limits::CALL_TOTAL_MAX;
 use sendplane_domain::rate::Gcra;
 use sendplane_provider_model::{
-    Answer, Call, Config, Down, Endpoint, Model, TransportFault, Truth,
+    Answer, Call, Config, Down, Endpoint, Injection, Model, TransportFault, Truth,
 };
 use sendplane_stages::send::call::{CallOutcome, CallProvider, CallResult, NotStarted};
 use sendplane_wire::cloud_api::{Route, parse_answer, template_body};
@@ -167,6 +167,16 @@ fn reserve(env: &mut Env, core: &Core, effect: &CallProvider, start_by: Micros) 
     }
     bucket.debit(pace, at_wall);
     Some(at)
+}
+
+/// Something happens to the account. What it concerns may be gone by then, like a suspension that
+/// has ended.
+pub fn inject(env: &mut Env, injection: &Injection) {
+    let now_ms = START_MS + env.now / 1_000;
+    if env.provider.model.inject(now_ms, injection.clone()).is_ok() {
+        env.counts.one("changes of the account");
+    }
+    gateway::schedule_webhooks(env);
 }
 
 /// Takes a call one step further. `process` is the one that makes it.

@@ -4,9 +4,14 @@ use sendplane_provider_model::{CodeRate, Down, Faults, MsRange};
 
 use crate::env::Env;
 use crate::fault::Trouble;
+use crate::shape::Shape;
 
-/// Webhooks of the sim are never all in order.
-pub fn usual() -> Faults {
+/// Webhooks of the sim are never all in order. Where tenants contend for slots the provider works.
+pub fn usual(shape: &Shape) -> Faults {
+    let latency_ms = MsRange::new(5, 300);
+    if shape.contended {
+        return Faults { latency_ms, ..Faults::default() };
+    }
     Faults {
         lose_answer: 0.03,
         reset_before_accept: 0.02,
@@ -20,7 +25,7 @@ pub fn usual() -> Faults {
         webhook_duplicate: 0.1,
         webhook_reorder: 0.1,
         webhook_drop: 0.03,
-        latency_ms: MsRange::new(5, 300),
+        latency_ms,
         ..Faults::default()
     }
 }
@@ -42,7 +47,7 @@ pub fn end(env: &mut Env, trouble: Trouble) {
 }
 
 fn turn(env: &mut Env) {
-    let mut faults = usual();
+    let mut faults = usual(&env.shape);
     for trouble in &env.provider.troubles {
         match trouble {
             Trouble::Refuses => faults.down = Down::Refuse,

@@ -9,12 +9,12 @@ use sendplane_provider_model::{
 use sendplane_wire::record::{ParameterFormat, Template, Tenant, TenantPhoneNumber};
 use sendplane_wire::topic;
 
-use super::Upstream;
+use super::{Upstream, scarce};
 use crate::process::hosted::SCHEMAS;
 use crate::provider::{TOKEN, trouble};
 use crate::rng::Rng;
 use crate::shape::Shape;
-use crate::time::{START_MS, ms, seconds};
+use crate::time::{START_MS, ms, seconds, true_wall};
 
 /// Signs webhooks.
 pub const APP_SECRET: &str = "sim-app-secret";
@@ -39,8 +39,21 @@ pub fn number_id(tenant: &str) -> PhoneNumberId {
     PhoneNumberId::new(format!("{tenant}-number"))
 }
 
+/// Graph id of the other number, where a tenant has two.
+pub fn second_number_id(tenant: &str) -> PhoneNumberId {
+    PhoneNumberId::new(format!("{tenant}-second"))
+}
+
+/// Whether tenants have two numbers.
+pub fn has_second_number(shape: &Shape) -> bool {
+    shape.scarcity.users || shape.scarcity.notices
+}
+
 /// Calls a second that a tenant's number may make: small, so that it matters.
-pub fn ceiling(shape: &Shape, tenant: &str) -> i32 {
+fn ceiling(shape: &Shape, tenant: &str) -> i32 {
+    if shape.contended {
+        return 1_000;
+    }
     let sum: u32 = tenant.bytes().map(u32::from).sum();
     [2, 5, 20, 80][(sum as usize + shape.seed as usize) % 4]
 }
@@ -58,6 +71,9 @@ enum Marketing {
 }
 
 fn marketing(shape: &Shape, tenant: &str) -> Marketing {
+    if shape.contended {
+        return Marketing::Ordinary;
+    }
     let sum: u32 = tenant.bytes().map(u32::from).sum();
     match (sum as usize + shape.seed as usize / 4) % 4 {
         0 => Marketing::Unavailable,
@@ -66,17 +82,20 @@ fn marketing(shape: &Shape, tenant: &str) -> Marketing {
     }
 }
 
-fn tenants(shape: &Shape) -> Vec<String> {
+/// All tenants.
+pub(super) fn tenants(shape: &Shape) -> Vec<String> {
     let mut names: Vec<String> = (0..shape.tenants).map(tenant_name).collect();
     names.push(LATE_TENANT.to_owned());
     names
 }
 
-fn row(shape: &Shape, tenant: &str, active: bool) -> Tenant {
+/// A tenant's row, with the limits of this version of it.
+fn row(shape: &Shape, tenant: &str, active: bool, version: u64) -> Tenant {
     let phone_number_id = number_id(tenant);
     let marketing = marketing(shape, tenant);
-    Tenant {
-        weight: 1,
+    let sum: i32 = tenant.bytes().map(i32::from).sum();
+    let mut row = Tenant {
+        weight: if shape.contended { 1 + sum % 3 } else { 1 },
         messages_per_day: None,
         spend_per_day_micros: None,
         prices: Vec::new(),
@@ -97,7 +116,9 @@ fn row(shape: &Shape, tenant: &str, active: bool) -> Tenant {
             messages_per_second: ceiling(shape, tenant),
         }],
         updated_at: Timestamp::from_millis(START_MS),
-    }
+    };
+    scarce::limit(shape, &mut row, version);
+    row
 }
 
 fn template(tenant: &str, name: &str, category: &str, variables: usize) -> Template {
@@ -129,7 +150,7 @@ pub(super) fn globals(shape: &Shape, rng: &mut Rng) -> Vec<Upstream> {
     };
     for tenant in tenants(shape) {
         let at = if tenant == LATE_TENANT { seconds(2) } else { 0 };
-        let value = encode(&row(shape, &tenant, true));
+        let value = encode(&row(shape, &tenant, true, 0));
         records.push(global(at, topic::TENANTS, tenant.clone(), value));
         let paused = [(PAUSED, "utility", 1)];
         for (name, category, variables) in TEMPLATES.iter().chain(&paused) {
@@ -140,14 +161,19 @@ pub(super) fn globals(shape: &Shape, rng: &mut Rng) -> Vec<Upstream> {
             records.push(global(at, topic::TEMPLATES, key, value));
         }
     }
-    if rng.chance(400) {
+    if rng.chance(400) && !shape.contended {
         let tenant = tenant_name(0);
         let off = rng.between(seconds(1), shape.traffic / 2);
         let on = off + rng.between(ms(500), seconds(20));
         for (at, active) in [(off, false), (on, true)] {
-            let value = encode(&row(shape, &tenant, active));
+            let value = encode(&row(shape, &tenant, active, 0));
             records.push(global(at, topic::TENANTS, tenant.clone(), value));
         }
+    }
+    for (at, tenant, version) in scarce::rows(shape) {
+        let row = row(shape, &tenant, true, version);
+        let value = encode(&Tenant { updated_at: true_wall(at), ..row });
+        records.push(global(at, topic::TENANTS, tenant, value));
     }
     records
 }
@@ -185,8 +211,12 @@ pub(super) fn changes(shape: &Shape, rng: &mut Rng) -> Vec<Upstream> {
 
 /// The same account at the provider.
 pub fn at_provider(shape: &Shape) -> Config {
-    let numbers = tenants(shape).into_iter().map(|tenant| model::PhoneNumber {
-        id: number_id(&tenant).as_str().to_owned(),
+    let ids = |tenant: String| {
+        let second = has_second_number(shape).then(|| second_number_id(&tenant));
+        [Some(number_id(&tenant)), second].into_iter().flatten().map(move |id| (id, tenant.clone()))
+    };
+    let numbers = tenants(shape).into_iter().flat_map(ids).map(|(id, tenant)| model::PhoneNumber {
+        id: id.as_str().to_owned(),
         display_number: "15550001111".to_owned(),
         waba_id: format!("{tenant}-waba"),
         throughput_per_second: 1_000,
@@ -233,7 +263,7 @@ pub fn at_provider(shape: &Shape) -> Config {
         limits: Limits { marketing_accounts: marketing_accounts.collect(), ..Limits::default() },
         updates_per_webhook_max: 5,
         read_ratio: 0.7,
-        faults: trouble::usual(),
+        faults: trouble::usual(shape),
         ..Config::default()
     }
 }

@@ -1,11 +1,14 @@
 //! What upstream systems produce, all of it decided by the seed before the run.
 //!
 //! Reading order: [`account`] (tenants, numbers, templates, on both sides), this file (records in
-//! the order of their time), `request` (one request), `cancel` (callers who change their mind).
+//! the order of their time), `request` (one request), `cancel` (callers who change their mind), [`scarce`] (limits and
+//! suspensions), `contended` (nothing scarce but slots).
 
 pub mod account;
 mod cancel;
+mod contended;
 mod request;
+pub mod scarce;
 
 use std::collections::BTreeMap;
 
@@ -51,6 +54,9 @@ impl Upstream {
 
 /// Everything upstream systems produce in a run of this shape, by time.
 pub fn upstream(shape: &Shape) -> Vec<Upstream> {
+    if shape.contended {
+        return contended::upstream(shape);
+    }
     let mut rng = Rng::new(shape.seed, Concern::Workload);
     let mut records = account::globals(shape, &mut rng);
     let mut asked: Vec<SendRequest> = Vec::new();

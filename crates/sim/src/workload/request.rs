@@ -7,7 +7,9 @@ use sendplane_provider_model::magic;
 use sendplane_wire::record::SendRequest;
 use sendplane_wire::topic;
 
-use super::account::{LATE_TENANT, PAUSED, TEMPLATES, tenant_name};
+use super::account::{
+    LATE_TENANT, PAUSED, TEMPLATES, has_second_number, second_number_id, tenant_name,
+};
 use super::{Upstream, home, variables};
 use crate::process::hosted::SCHEMAS;
 use crate::rng::Rng;
@@ -23,6 +25,7 @@ pub(super) fn draw(
     asked: &mut Vec<SendRequest>,
 ) -> Upstream {
     let mut request = fresh(rng, shape, at, number);
+    share(shape, &mut request, number);
     if rng.chance(90) && !asked.is_empty() {
         request = repeat(rng, asked, at);
     }
@@ -40,9 +43,21 @@ pub(super) fn draw(
     if rng.chance(10) {
         key = Some(b"somebody else".to_vec());
     }
-    let topic = if is_bulk { topic::REQUESTS_BULK } else { topic::REQUESTS_TRANSACTIONAL };
-    let value = SCHEMAS.encoder::<SendRequest>(topic).encode(&request);
+    let record = record(&request, at, is_bulk, (key, partition), number);
     asked.push(request);
+    record
+}
+
+/// A request as it stands in the log.
+pub(super) fn record(
+    request: &SendRequest,
+    at: Micros,
+    is_bulk: bool,
+    (key, partition): (Option<Vec<u8>>, i32),
+    number: usize,
+) -> Upstream {
+    let topic = if is_bulk { topic::REQUESTS_BULK } else { topic::REQUESTS_TRANSACTIONAL };
+    let value = SCHEMAS.encoder::<SendRequest>(topic).encode(request);
     let correlation = ("sendplane-correlation-id".to_owned(), Some(format!("c{number}").into()));
     let value = Some(value.expect("a request can be encoded"));
     Upstream { at, topic, partition, key, value, headers: vec![correlation] }
@@ -59,7 +74,7 @@ fn fresh(rng: &mut Rng, shape: &Shape, at: Micros, number: usize) -> SendRequest
     let lives = if rng.chance(80) {
         rng.between(seconds(1), seconds(20))
     } else {
-        rng.between(seconds(60), seconds(600))
+        rng.between(seconds(60), seconds(600)) * (shape.patience / seconds(600))
     };
     SendRequest {
         // Of the requests of an order some are of other tenants: those are other orders.
@@ -74,6 +89,17 @@ fn fresh(rng: &mut Rng, shape: &Shape, at: Micros, number: usize) -> SendRequest
         campaign: rng.chance(300).then(|| "spring".to_owned()),
         deadline: Some(true_wall(at) + Duration::from_micros(lives as u64)),
         phone_number_id: None,
+    }
+}
+
+/// Where users are few, some requests are for the same ones; where a tenant has two numbers, some
+/// go by the second.
+fn share(shape: &Shape, request: &mut SendRequest, number: usize) {
+    if shape.scarcity.users && number.is_multiple_of(2) {
+        request.recipient = format!("+49151{:08}", number % 7);
+    }
+    if has_second_number(shape) && number.is_multiple_of(3) {
+        request.phone_number_id = Some(second_number_id(request.tenant.as_str()));
     }
 }
 

@@ -1,5 +1,6 @@
 //! The whole plane under every fault: fixed seeds, the crash matrix, and bugs that must be found.
 
+mod days;
 mod matrix;
 mod mutations;
 mod seeds;

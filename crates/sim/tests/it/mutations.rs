@@ -6,7 +6,7 @@ use sendplane_sim::run::{Plan, run};
 use sendplane_sim::shrink;
 
 /// Seeds tried for one bug.
-const SEEDS: u64 = 120;
+const SEEDS: u64 = 400;
 
 /// The first seed under which the oracle names `promise`, and what else it saw until then.
 fn caught(mutation: Mutation, promise: &str) -> Result<u64, Vec<String>> {

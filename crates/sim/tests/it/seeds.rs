@@ -9,9 +9,13 @@ use crate::run_all;
 
 const SEEDS: u64 = 160;
 
+/// Silent runs beyond: that a customer has a message twice, and both are heard of, is rare.
+const SILENT_UP_TO: u64 = 640;
+
 #[test]
 fn every_promise_holds_under_every_seed() {
-    let plans: Vec<Plan> = (1..=SEEDS).map(Plan::of).collect();
+    let silent = (SEEDS + 1..=SILENT_UP_TO).filter(|seed| seed.is_multiple_of(4));
+    let plans: Vec<Plan> = (1..=SEEDS).chain(silent).map(Plan::of).collect();
     let mut counts = Counts::default();
     for (plan, report) in plans.iter().zip(run_all(&plans)) {
         if let Some(first) = report.violations.first() {

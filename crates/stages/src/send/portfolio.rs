@@ -8,6 +8,7 @@
 //! A limit counts calls from when it is first known. A parked transactional message goes before any
 //! new contact of bulk.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sendplane_domain::id::{KeyedHash, TenantId};
@@ -15,13 +16,13 @@ use sendplane_domain::lane::Lane;
 use sendplane_domain::time::Timestamp;
 use sendplane_wire::record::Tenant;
 
-use super::Ctx;
 use super::inbox::NEXT_CYCLE;
 use super::number::tenant_state;
 use super::state::{
     Marker, Noticed, PARKED, Resource, TENANTS, TenantState, Timer, USER_ENDS, USERS, User, Work,
     lane_rank, resource_timer, users_timer,
 };
+use super::{Ctx, inbox};
 
 /// Meta: a rolling 24 h.
 const WINDOW: Duration = Duration::from_secs(24 * 3_600);
@@ -112,9 +113,11 @@ pub(super) fn limit_of(row: &Tenant, state: &TenantState) -> Option<u32> {
     u32::try_from(Noticed::newest(state.user_limit, own, row.updated_at)).ok()
 }
 
-/// Forgets contacts that do not count any more.
+/// Forgets contacts that do not count any more. Whoever waits has their room: the timer that looks
+/// again is put off by each newcomer that is parked, and the next one would pass them all.
 pub(super) fn sweep(ctx: &mut Ctx<'_, '_>) {
     let now = ctx.now();
+    let mut with_room = BTreeSet::new();
     for ((minute, key), Marker) in ctx.scan(&USER_ENDS, &(), SWEPT_MAX) {
         if start_of(minute) > now {
             break;
@@ -131,6 +134,10 @@ pub(super) fn sweep(ctx: &mut Ctx<'_, '_>) {
         let mut state = tenant_state(ctx, &key.0);
         state.users = state.users.saturating_sub(1);
         ctx.put(&TENANTS, &key.0, &state);
+        with_room.insert(key.0);
+    }
+    for resource in with_room.iter().flat_map(resources) {
+        inbox::release(ctx, &resource);
     }
     if let Some(((minute, _), Marker)) = ctx.scan(&USER_ENDS, &(), 1).pop() {
         let at = start_of(minute).max(now + NEXT_CYCLE);

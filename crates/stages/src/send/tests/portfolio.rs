@@ -61,6 +61,22 @@ fn transactional_contacts_come_first_when_there_is_room() {
 }
 
 #[test]
+fn newcomers_do_not_pass_those_who_wait() {
+    let mut plane = limited(Some(1));
+    to(&mut plane, 0, 0, Lane::Transactional);
+    to(&mut plane, 1, 1, Lane::Transactional);
+    plane.advance(WINDOW - secs(120));
+    // More than one a minute, before and after there is room.
+    for n in 2..16 {
+        to(&mut plane, n, n, Lane::Transactional);
+        plane.advance(secs(30));
+    }
+    assert_eq!(contacts(&plane, 0), ["00", "01"]);
+    plane.advance(WINDOW);
+    assert_eq!(contacts(&plane, 2), ["02"]);
+}
+
+#[test]
 fn a_raised_limit_releases_as_many_as_it_has_room_for() {
     let mut plane = limited(Some(1));
     for n in 0..10 {
