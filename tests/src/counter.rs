@@ -2,13 +2,16 @@
 //!
 //! Input `key = k, value = v` gives output `k=<count>` once per record, in order. A lost record
 //! leaves a gap, a repeated one a repetition. Value `bad` is rejected, `panic` panics, `later`
-//! also starts a timer of 300 ms, `much-later` one of 20 s, `call` also performs an effect.
+//! also starts a timer of 300 ms, `much-later` one of 20 s, `call` also performs an effect, `queue`
+//! also performs one, as soon as the task's share of the slots allows it.
 
+use std::collections::BTreeSet;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sendplane_domain::time::Timestamp;
+use sendplane_stage_api::slots::Wants;
 use sendplane_stage_api::stage::NoGlobals;
 use sendplane_stage_api::table::decode_value;
 use sendplane_stage_api::{
@@ -136,7 +139,15 @@ impl Format for CountV2 {
 
 impl<V: Format> Counter<V> {
     const COUNTS: Table<String, V> = Table::new(0x0100, "counts");
+    /// Effects that wait for a slot, by key and count.
+    const QUEUED: Table<(String, u64), Queued> = Table::new(0x0101, "queued");
 }
+
+/// A row that says only that it is there.
+#[derive(Debug, Serialize, Deserialize)]
+struct Queued;
+
+impl TableValue for Queued {}
 
 /// One increment, or text.
 #[derive(Debug)]
@@ -185,7 +196,9 @@ impl<V: Format> Stage for Counter<V> {
                     let at = ctx.now() + delay;
                     ctx.schedule(TimerKey::new(1, &key), at, &key);
                 }
-                if value == "call" && ctx.effects_left() > 0 {
+                if value == "queue" {
+                    ctx.put(&Self::QUEUED, &(key, count), &Queued);
+                } else if value == "call" && ctx.effects_left() > 0 {
                     ctx.perform(key);
                 }
             }
@@ -193,6 +206,20 @@ impl<V: Format> Stage for Counter<V> {
             Input::Effect(key) => ctx.emit((key, "effect".into())),
             Input::Control(()) => unreachable!("there are no globals"),
         }
+    }
+
+    fn end_cycle(&self, ctx: &mut Context<'_, '_, Self>) {
+        let queued = ctx.scan(&Self::QUEUED, &(), usize::MAX);
+        let mut waiting = BTreeSet::new();
+        for (row, Queued) in queued {
+            if ctx.share_left() > 0 {
+                ctx.delete(&Self::QUEUED, &row);
+                ctx.perform(row.0);
+            } else {
+                waiting.insert(row.0);
+            }
+        }
+        ctx.want_more(Wants { urgent: false, weight: waiting.len() as u32 });
     }
 }
 
@@ -245,27 +272,49 @@ impl<V: Format> EffectRunner<Counter<V>> for Echo {
 }
 
 /// Keeps every effect running until it is told to answer.
-#[derive(Default)]
-pub struct Gate(Mutex<Vec<(String, EffectSink<Counter>)>>);
+pub struct Gate {
+    running: Mutex<Vec<(String, EffectSink<Counter>)>>,
+    slots: usize,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self::of_slots(usize::MAX)
+    }
+}
 
 impl Gate {
-    /// Effects that run.
-    pub fn waiting(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    /// As many at a time.
+    pub fn of_slots(slots: usize) -> Self {
+        Self { running: Mutex::default(), slots }
     }
 
-    /// Answers all of them.
-    pub fn open(&self) {
-        let waiting = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    /// Effects that run.
+    pub fn waiting(&self) -> usize {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Answers all of them; returns which.
+    pub fn open(&self) -> Vec<String> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = std::mem::take(&mut *running);
+        drop(running);
+        let effects = waiting.iter().map(|(effect, _)| effect.clone()).collect();
         for (effect, sink) in waiting {
             sink.settle(effect);
         }
+        effects
     }
 }
 
 impl EffectRunner<Counter> for Gate {
     fn start(&self, effect: String, _started: Started, sink: EffectSink<Counter>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((effect, sink));
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.push((effect, sink));
+    }
+
+    fn slots(&self) -> usize {
+        self.slots
     }
 }
 
