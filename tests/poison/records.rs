@@ -356,6 +356,7 @@ impl Message {
             category: None,
             value: "{}".into(),
             received_at: wall(),
+            occurred_at: None,
         }
     }
 

@@ -89,13 +89,16 @@ pub(crate) fn number_value(number: &PhoneNumber) -> Value {
     })
 }
 
-/// The body of one change, non-ASCII characters escaped as Meta does: re-serialised JSON has
+/// The body of one change, of the time `at_ms` if it is to say so; non-ASCII characters escaped as Meta does: re-serialised JSON has
 /// other bytes than the signed ones.
-pub(crate) fn envelope(waba_id: &str, field: &str, value: Value) -> Vec<u8> {
-    let body = json!({
+pub(crate) fn envelope(waba_id: &str, field: &str, value: Value, at_ms: Option<i64>) -> Vec<u8> {
+    let mut body = json!({
         "object": "whatsapp_business_account",
         "entry": [{"id": waba_id, "changes": [{"value": value, "field": field}]}],
     });
+    if let Some(at_ms) = at_ms {
+        body["entry"][0]["time"] = at_ms.div_euclid(1_000).into();
+    }
     let text = body.to_string();
     if text.is_ascii() {
         return text.into_bytes();
@@ -127,7 +130,7 @@ mod tests {
 
     #[test]
     fn bodies_are_ascii_and_mean_the_same() {
-        let body = envelope("1", "messages", json!({"text": "grüße 🎉 \"x\""}));
+        let body = envelope("1", "messages", json!({"text": "grüße 🎉 \"x\""}), None);
         assert!(body.is_ascii());
         assert!(body.windows(6).any(|bytes| bytes == b"\\u00fc"));
         let parsed: Value = serde_json::from_slice(&body).expect("JSON");

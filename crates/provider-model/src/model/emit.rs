@@ -15,6 +15,8 @@ struct Group {
     kind: Kind,
     updates: Vec<Value>,
     contacts: Vec<Value>,
+    /// What `entry.time` says: only beside changes that are about no message.
+    at_ms: Option<i64>,
 }
 
 /// What a body holds; only statuses share one.
@@ -130,13 +132,13 @@ impl Model {
                 (Kind::Preferences, preference, Some(self.contact(&waba_id, &from, None)))
             }
             Update::RawChange { waba_id, field, value } => {
-                return raw_group(waba_id, field, value);
+                return raw_group(waba_id, field, value, at_ms);
             }
         };
         let preferences = kind == Kind::Preferences;
         let field = if preferences { "user_preferences" } else { "messages" }.to_owned();
         let (updates, contacts) = (vec![value], contact.into_iter().collect());
-        Group { number, waba_id, field, kind, updates, contacts }
+        Group { number, waba_id, field, kind, updates, contacts, at_ms: None }
     }
 
     fn render_status(
@@ -192,7 +194,7 @@ impl Model {
     }
 
     fn close(&mut self, group: Group) -> Webhook {
-        let Group { number, waba_id, field, kind, mut updates, contacts } = group;
+        let Group { number, waba_id, field, kind, mut updates, contacts, at_ms } = group;
         let count = updates.len();
         let number = number.map(|number| &self.config.phone_numbers[number]);
         let value = match (kind, number) {
@@ -217,7 +219,7 @@ impl Model {
             sequence,
             phone_number_id: number.map(|number| number.id.clone()),
             updates: count,
-            body: webhook::envelope(&waba_id, &field, value),
+            body: webhook::envelope(&waba_id, &field, value, at_ms),
             waba_id,
         }
     }
@@ -233,7 +235,8 @@ fn preference(from: &str, stop: bool, at_ms: i64) -> Value {
     })
 }
 
-fn raw_group(waba_id: String, field: String, value: Value) -> Group {
+fn raw_group(waba_id: String, field: String, value: Value, at_ms: i64) -> Group {
     let (updates, contacts) = (vec![value], Vec::new());
-    Group { number: None, waba_id, field, kind: Kind::Raw, updates, contacts }
+    let at_ms = Some(at_ms);
+    Group { number: None, waba_id, field, kind: Kind::Raw, updates, contacts, at_ms }
 }

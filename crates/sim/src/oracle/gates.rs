@@ -214,6 +214,8 @@ struct Judge<'f> {
     /// From when on a webhook may have suspended each.
     told: BTreeMap<Gate, Micros>,
     gates: BTreeMap<Gate, Suspended>,
+    /// When Meta said the newest notice about each.
+    noticed: BTreeMap<Gate, Timestamp>,
     /// In which cycle each was released last.
     released: BTreeMap<Gate, u64>,
     /// Attempts that had been in doubt.
@@ -251,6 +253,11 @@ impl Judge<'_> {
             return;
         }
         let gate = Gate::Template(notice.tenant.clone(), name.as_str().to_owned());
+        let newest = self.noticed.entry(gate.clone()).or_default();
+        if notice.said_at() < *newest {
+            return;
+        }
+        *newest = notice.said_at();
         if RELEASING.contains(&event) {
             self.release(env, gate, seq);
         } else if event != "FLAGGED" {

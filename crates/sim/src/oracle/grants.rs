@@ -89,7 +89,7 @@ impl<'f> Cycle<'f> {
     }
 
     /// The newest notice about `tenant` that had been read and of which `limit` finds something:
-    /// when it came, and what it says.
+    /// when Meta said it, and what it says.
     pub fn notice<T>(
         &self,
         facts: &Facts,
@@ -99,9 +99,9 @@ impl<'f> Cycle<'f> {
         let read = facts.notices.get(tenant).into_iter().flatten();
         let said = read
             .filter(|at| at.offset < self.notices)
-            .filter_map(|at| Some((at.record.received_at.as_millis(), limit(&at.record)?)));
-        // Of two that came at once the first counts.
-        said.reduce(|best, one| if one.0 > best.0 { one } else { best })
+            .filter_map(|at| Some((at.record.said_at().as_millis(), limit(&at.record)?)));
+        // Of two of the same time the one that came last counts.
+        said.reduce(|best, one| if one.0 >= best.0 { one } else { best })
     }
 }
 

@@ -75,6 +75,7 @@ fn record(
         category: news.category.clone(),
         value: cut(&notice.value).to_owned(),
         received_at,
+        occurred_at: notice.occurred_at,
     }
 }
 

@@ -12,7 +12,7 @@ use super::{Ctx, inbox, template};
 
 /// Takes note.
 pub(super) fn take(ctx: &mut Ctx<'_, '_>, notice: Notice) {
-    let at = notice.received_at;
+    let at = notice.said_at();
     let label = match notice.kind {
         NoticeKind::Throughput => {
             if let (Some(number), Some(limit)) =
@@ -41,15 +41,16 @@ pub(super) fn take(ctx: &mut Ctx<'_, '_>, notice: Notice) {
     ctx.count("sendplane_notices_total", label);
 }
 
-/// Notices come repeatedly and in any order: the newest counts.
-fn is_newer(noticed: Noticed, known: Option<Noticed>) -> bool {
-    known.is_none_or(|known| noticed.at > known.at)
+/// Notices come repeatedly and in any order: the newest counts. Of two of the same second it is the
+/// one that came last.
+fn is_newest(noticed: Noticed, known: Option<Noticed>) -> bool {
+    known.is_none_or(|known| noticed.at >= known.at)
 }
 
 fn throughput(ctx: &mut Ctx<'_, '_>, tenant: TenantId, number: PhoneNumberId, noticed: Noticed) {
     let key = (tenant, number);
     let mut row = ctx.get(&NUMBERS, &key).unwrap_or_default();
-    if is_newer(noticed, row.throughput) {
+    if is_newest(noticed, row.throughput) {
         row.throughput = Some(noticed);
         ctx.put(&NUMBERS, &key, &row);
         inbox::mark_ready(ctx, &key);
@@ -58,7 +59,7 @@ fn throughput(ctx: &mut Ctx<'_, '_>, tenant: TenantId, number: PhoneNumberId, no
 
 fn user_limit(ctx: &mut Ctx<'_, '_>, tenant: &TenantId, noticed: Noticed) {
     let mut state = tenant_state(ctx, tenant);
-    if is_newer(noticed, state.user_limit) {
+    if is_newest(noticed, state.user_limit) {
         state.user_limit = Some(noticed);
         ctx.put(&TENANTS, tenant, &state);
         inbox::tenant_changed(ctx, tenant);

@@ -3,7 +3,7 @@
 //! A code of such a class or a notice suspends the template; its messages are parked, so that they
 //! hold up nobody. Single calls try it, at most every [`STEPS`] apart: Meta pauses for 3 h, then for
 //! 6 h, then for good, and neither bills nor counts what it refuses meanwhile. An accepted call, a
-//! notice or a new row of the directory releases it; what a webhook suspended, a webhook of a later
+//! notice or a new row of the directory releases it (of notices the newest by Meta's time counts); what a webhook suspended, a webhook of a later
 //! call that was sent. The row stays, so that an old webhook does not suspend it again.
 //!
 //! | code or notice | effect |
@@ -97,8 +97,15 @@ pub(super) fn hear(ctx: &mut Ctx<'_, '_>, notice: &Notice) {
         return ctx.count("sendplane_notices_total", "template_unnamed");
     };
     let key = TemplateKey::new(&notice.tenant, name, language);
+    let said_at = notice.said_at();
+    let mut state = ctx.get(&TEMPLATES, &key).unwrap_or_default();
+    if said_at < state.noticed_at {
+        return ctx.count("sendplane_notices_total", "template_outdated");
+    }
+    state.noticed_at = said_at;
+    ctx.put(&TEMPLATES, &key, &state);
     if RELEASING.contains(&event) {
-        release(ctx, key, notice.received_at);
+        release(ctx, key, said_at);
     } else if event != WARNING {
         let now = ctx.now();
         refused(ctx, key, Word::Answer { granted_at: now });

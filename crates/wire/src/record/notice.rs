@@ -1,5 +1,7 @@
 //! `Notice`, `schemas/sendplane.notices.v1/Notice.avsc`.
 
+use std::time::Duration;
+
 use sendplane_domain::id::{PhoneNumberId, TemplateName, TenantId};
 use sendplane_domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -35,6 +37,17 @@ pub struct Notice {
     pub value: String,
     /// When the gateway received the webhook.
     pub received_at: Timestamp,
+    /// Meta's time of it (entry.time, whole seconds); null if it gave none. Deliveries are repeated
+    /// and come in any order.
+    pub occurred_at: Option<Timestamp>,
+}
+
+impl Notice {
+    /// When Meta said it: the end of the second that it names, and not after it was received.
+    pub fn said_at(&self) -> Timestamp {
+        let named = self.occurred_at.map(|at| at + Duration::from_millis(999));
+        named.map_or(self.received_at, |at| at.min(self.received_at))
+    }
 }
 
 avro_record!(Notice, "sendplane.notices.v1/Notice.avsc");

@@ -549,8 +549,10 @@ impl Sample for Notice {
             category: some("marketing"),
             value: "{}".into(),
             received_at: T0,
+            occurred_at: Some(T0),
         };
         let sparse = Notice {
+            occurred_at: None,
             kind: NoticeKind::Unknown,
             phone_number_id: None,
             messages_per_second: None,

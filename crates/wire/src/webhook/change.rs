@@ -41,13 +41,16 @@ pub(super) fn read_entry(entry: &Value, at: &str, items: &mut Vec<Item>) {
         // Some of Meta's samples print `field` one level too high or too low.
         let field =
             [change, value, entry].into_iter().find_map(|place| fields::word(&place["field"]));
-        let change = Change { waba_id: &waba_id, field: field.unwrap_or_default(), value };
+        let field = field.unwrap_or_default();
+        let change = Change { waba_id: &waba_id, time: &entry["time"], field, value };
         change.read(&format!("{at}/value"), items);
     }
 }
 
 struct Change<'a> {
     waba_id: &'a str,
+    /// `entry.time`.
+    time: &'a Value,
     field: String,
     value: &'a Value,
 }
@@ -124,6 +127,7 @@ impl Change<'_> {
             phone_number_id: self.phone_number_id(),
             field: by_shape.map_or_else(|| self.field.clone(), |(_, field)| (*field).to_owned()),
             value: self.value.to_string(),
+            occurred_at: fields::timestamp(self.time),
         }
     }
 }

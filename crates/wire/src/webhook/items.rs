@@ -96,6 +96,9 @@ pub struct Notice {
     pub field: String,
     /// `value` as JSON text, up to the size of the whole body (3 MB).
     pub value: String,
+    /// `entry.time`, as in [`Status::occurred_at`]; Meta prints it beside updates of this kind. A
+    /// repeated or late delivery has that of the first.
+    pub occurred_at: Option<Timestamp>,
 }
 
 /// An item that cannot be used.

@@ -181,6 +181,7 @@ mod tests {
             phone_number_id: None,
             field: field.into(),
             value: value.to_string(),
+            occurred_at: None,
         };
         notice.news()
     }

@@ -256,6 +256,12 @@ fn everything_else_is_a_notice_with_its_value() {
     assert_eq!(notice.field, "message_template_status_update");
     assert_eq!((notice.waba_id.as_str(), notice.phone_number_id), (WABA, None));
     assert_eq!(serde_json::from_str::<Value>(&notice.value).expect("JSON"), value);
+    assert_eq!(notice.occurred_at, None);
+
+    let mut timed = change("message_template_status_update", value);
+    timed["entry"][0]["time"] = json!(1_700_000_000);
+    let occurred_at = only_notice(&timed).occurred_at;
+    assert_eq!(occurred_at, Some(Timestamp::from_millis(1_700_000_000_000)));
 
     let errors = messaging(json!({"errors": [{"code": 130_429}]}));
     let notice = only_notice(&errors);

@@ -43,6 +43,7 @@ struct Spent {
 #[derive(Serialize, Deserialize)]
 struct TemplateRow {
     breaker: BreakerRow,
+    noticed_at: Timestamp,
 }
 
 #[derive(Serialize, Deserialize)]

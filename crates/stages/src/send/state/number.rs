@@ -33,7 +33,7 @@ pub(in crate::send) struct Number {
 pub(in crate::send) struct Noticed {
     /// The limit, as the record `Notice` has it.
     pub limit: i32,
-    /// When the gateway received it. A tenant's record that was written later counts instead.
+    /// When Meta said it. A tenant's record that was written later counts instead.
     pub at: Timestamp,
 }
 

@@ -51,6 +51,8 @@ impl TableValue for User {}
 pub(in crate::send) struct TemplateState {
     /// Open while it is suspended.
     pub breaker: Breaker,
+    /// When Meta said the newest notice of its status that was heard.
+    pub noticed_at: Timestamp,
 }
 
 impl TableValue for TemplateState {}

@@ -44,6 +44,7 @@ fn about(kind: NoticeKind, at: Timestamp) -> Notice {
         category: None,
         value: "{}".into(),
         received_at: at,
+        occurred_at: None,
     }
 }
 
@@ -301,4 +302,55 @@ fn the_newest_of_row_and_notice_is_the_ceiling() {
     assert!((15..=20).contains(&rate(&mut plane, 600)), "a newer row knows better");
     notice(&mut plane, upgrade(80, START + secs(7)));
     assert!((60..=80).contains(&rate(&mut plane, 800)));
+}
+
+#[test]
+fn of_notices_the_newest_by_metas_time_counts_whenever_it_comes() {
+    let mut plane = plane();
+    let said = |event: &str, said_at: Timestamp, received_at: Timestamp| Notice {
+        occurred_at: Some(said_at),
+        ..status_of("offer", event, received_at)
+    };
+    let goes = |plane: &mut Plane, n| {
+        let before = plane.calls.len();
+        templated(plane, n, "offer", Lane::Bulk);
+        plane.advance(secs(1));
+        plane.calls.len() > before
+    };
+    let at = |seconds| START + secs(seconds);
+    plane.advance(secs(100));
+    notice(&mut plane, said("PAUSED", at(50), at(100)));
+    assert!(!goes(&mut plane, 1));
+    notice(&mut plane, said("UNPAUSED", at(40), at(101)));
+    assert!(!goes(&mut plane, 2), "said before the pause, delivered after it");
+    plane.driver.restart();
+    notice(&mut plane, said("UNPAUSED", at(60), at(102)));
+    assert!(goes(&mut plane, 3));
+    notice(&mut plane, said("PAUSED", at(50), at(103)));
+    assert!(goes(&mut plane, 4), "the same pause once more");
+    // Meta names whole seconds: of two in one, the one that comes last counts.
+    notice(&mut plane, said("PAUSED", at(60), at(104)));
+    assert!(!goes(&mut plane, 5));
+    // A clock of theirs that is ahead puts nothing beyond what is said after it.
+    notice(&mut plane, said("UNPAUSED", at(500), at(105)));
+    notice(&mut plane, said("PAUSED", at(110), at(110)));
+    assert!(!goes(&mut plane, 6));
+}
+
+#[test]
+fn an_older_limit_that_comes_late_changes_nothing() {
+    let mut plane = plane();
+    let limit = |limit, said_at, received_at| Notice {
+        messages_per_second: Some(limit),
+        occurred_at: Some(START + secs(said_at)),
+        ..about(NoticeKind::Throughput, START + secs(received_at))
+    };
+    notice(&mut plane, limit(1_000, 10, 30));
+    notice(&mut plane, limit(20, 5, 31));
+    assert_eq!(rate(&mut plane, 0), 150);
+    // The tenant's record was written after it was said and before it came.
+    let mut row = tenant(20);
+    row.updated_at = START + secs(20);
+    plane.set_tenant(row);
+    assert!((15..=20).contains(&rate(&mut plane, 200)));
 }

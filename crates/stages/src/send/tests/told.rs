@@ -67,6 +67,7 @@ fn status_of_template(plane: &mut Plane, status: &str) {
         category: None,
         value: "{}".into(),
         received_at: plane.now(),
+        occurred_at: None,
     };
     let produced = plane.driver.record(topic::NOTICES, Record::Notice(Box::new(record)));
     plane.take(produced);

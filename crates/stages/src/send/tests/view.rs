@@ -109,6 +109,7 @@ fn a_notice_says_the_ceiling_until_the_record_is_written_anew() {
         category: None,
         value: "{}".into(),
         received_at: START,
+        occurred_at: None,
     };
     plane.driver.record(topic::NOTICES, Record::Notice(Box::new(notice)));
     let raised = view(&plane);
