@@ -40,8 +40,8 @@ use serde::{Deserialize, Serialize};
 use super::state::{Doubt, Message, NumberKey};
 use super::{Ctx, SendStage};
 
-/// How long after the end of the doubt window it is judged first: arrivals after the window and the next
-/// account of every gateway must have had time to come. At most as long as the window itself, so
+/// How long after the end of the doubt window it is judged first: arrivals after the window and the
+/// next account of every gateway must have had time to come. At most as long as the window itself, so
 /// that a short one, as tests set it, stays short; then there is no time for a proof either.
 pub(super) const SLACK: Duration = Duration::from_secs(60);
 
