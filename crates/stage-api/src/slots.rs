@@ -27,6 +27,15 @@ impl Allowance {
     pub const UNLIMITED: Self = Self { urgent: usize::MAX, share: usize::MAX };
 }
 
+/// What a cycle may start, and whether that alone is a reason for one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// What may be started.
+    pub allowance: Allowance,
+    /// The task wants to start something: its cycle ends with that question even without input.
+    pub is_due: bool,
+}
+
 /// What a task would have started in its last cycle if it had been allowed more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wants {
@@ -51,6 +60,7 @@ impl Wants {
 #[derive(Debug, Default)]
 pub struct Slots {
     round: Round<i32>,
+    /// Of the tasks that take part.
     wants: BTreeMap<i32, Wants>,
     /// Dealt out in this cycle and not yet offered.
     dealt: BTreeMap<i32, usize>,
@@ -60,7 +70,7 @@ pub struct Slots {
 
 impl Slots {
     /// Begins a cycle with `free` slots, `reserved` of which are for what is urgent. `tasks` are
-    /// those that take part; what others wanted is forgotten.
+    /// those that take part: others have no room, and what they wanted is forgotten.
     pub fn begin(&mut self, free: usize, reserved: usize, tasks: impl Iterator<Item = i32>) {
         (self.free, self.reserved) = (free, reserved);
         let known = std::mem::take(&mut self.wants);
@@ -92,17 +102,23 @@ impl Slots {
         }
     }
 
+    /// What `task` may start now, and whether to ask it.
+    pub fn room(&self, task: i32) -> Room {
+        let takes_part = self.wants.contains_key(&task);
+        let allowance = if takes_part { self.allowance(task) } else { Allowance::NONE };
+        Room { allowance, is_due: self.is_due(task) }
+    }
+
     /// What `task` may start now.
-    pub fn allowance(&self, task: i32) -> Allowance {
+    fn allowance(&self, task: i32) -> Allowance {
         let others: usize =
             self.dealt.iter().filter(|(other, _)| **other != task).map(|(_, count)| count).sum();
         let share = self.free.saturating_sub(self.reserved).saturating_sub(others);
         Allowance { urgent: self.free, share }
     }
 
-    /// Whether `task` wants something that it may start now. Its cycle ends with the question
-    /// what to start even if there is no input.
-    pub fn is_due(&self, task: i32) -> bool {
+    /// Whether `task` wants something that it may start now.
+    fn is_due(&self, task: i32) -> bool {
         let wants = self.wants.get(&task).copied().unwrap_or_default();
         let Allowance { urgent, share } = self.allowance(task);
         wants.urgent && urgent > 0 || wants.weight > 0 && share > 0
@@ -118,7 +134,9 @@ impl Slots {
     pub fn settle(&mut self, task: i32, started: usize, wants: Wants) {
         self.free = self.free.saturating_sub(started);
         self.dealt.remove(&task);
-        self.wants.insert(task, wants);
+        if let Some(known) = self.wants.get_mut(&task) {
+            *known = wants;
+        }
     }
 }
 
@@ -195,6 +213,18 @@ mod tests {
         slots.forget(7);
         slots.begin(1, 1, [7].into_iter());
         assert!(slots.is_due(7));
+    }
+
+    #[test]
+    fn who_takes_no_part_has_no_room() {
+        let mut slots = Slots::default();
+        slots.begin(5, 0, [0].into_iter());
+        let none = Room { allowance: Allowance::NONE, is_due: false };
+        assert_eq!(slots.room(1), none);
+        slots.settle(1, 0, BUSY(3));
+        assert_eq!(slots.room(1), none);
+        let allowance = Allowance { urgent: 5, share: 5 };
+        assert_eq!(slots.room(0), Room { allowance, is_due: true });
     }
 
     #[test]

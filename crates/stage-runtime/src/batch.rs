@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use sendplane_domain::time::Timestamp;
 use sendplane_domain::trace::{TraceContext, header};
 use sendplane_stage_api::cycle::{Applied, CycleTime, may_start_effects};
-use sendplane_stage_api::slots::{Allowance, Wants};
+use sendplane_stage_api::slots::{Allowance, Room, Wants};
 use sendplane_stage_api::table::{TableValue, decode_value, encode_value};
 use sendplane_stage_api::{
     Codec, Cycle, DeadLetter, Encoded, Input, InputClass, RawRecord, RecordMeta, Stage,
@@ -15,7 +15,7 @@ use sendplane_stage_api::{
 use serde::{Deserialize, Serialize};
 
 use crate::breaker::Breakers;
-use crate::budget::{Budget, Room};
+use crate::budget::Budget;
 use crate::config::BreakerLimits;
 use crate::effect::Arrived;
 use crate::error::Error;

@@ -1,9 +1,8 @@
-//! How much one group commit may hold, and what its tasks may start.
+//! How much one group commit may hold.
 
 use std::time::Instant;
 
 use sendplane_stage_api::InputClass;
-use sendplane_stage_api::slots::Allowance;
 
 use crate::clock::monotonic;
 use crate::config::BatchLimits;
@@ -64,12 +63,4 @@ impl Budget {
     pub fn exhausted(&self) -> bool {
         self.inputs == 0 || self.outputs == 0 || self.bytes == 0
     }
-}
-
-/// What a task may start in this cycle.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Room {
-    pub allowance: Allowance,
-    /// It wants to start something: its cycle ends with that question even without input.
-    pub is_due: bool,
 }

@@ -15,13 +15,13 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use sendplane_domain::limits::CLOCK_SKEW_MAX;
 use sendplane_domain::time::Timestamp;
-use sendplane_stage_api::slots::{Allowance, Slots};
+use sendplane_stage_api::slots::Slots;
 use sendplane_stage_api::{Codec, InputClass, Stage};
 
 use crate::assignment;
 use crate::batch::{self, Draft, Hold, Surroundings, Turn};
 use crate::breaker;
-use crate::budget::{Budget, Room};
+use crate::budget::Budget;
 use crate::client::{self, MemberContext};
 use crate::clock::{self, Deadline, SkewGauge, Trust, monotonic};
 use crate::config::{Names, RuntimeConfig};
@@ -393,13 +393,7 @@ impl<S: Stage> StageThread<S> {
                 task.fresh = true;
             }
             breaker::serve(&env, task, &self.lanes, &shared.health, monotonic())?;
-            let room = match batch::may_start(&env, task) {
-                true => Room {
-                    allowance: self.slots.allowance(partition),
-                    is_due: self.slots.is_due(partition),
-                },
-                false => Room { allowance: Allowance::NONE, is_due: false },
-            };
+            let room = self.slots.room(partition);
             let Turn { draft, hold, wants } = batch::take_turn(&env, task, room, &mut budget)?;
             if let Some(wants) = wants {
                 let started = draft.as_ref().map_or(0, |draft| draft.transition.effects.len());

@@ -121,7 +121,7 @@ impl<S: Hosted> Runner<S> {
         let mut drafts: Vec<Draft<S>> = Vec::new();
         let mut catch_up = false;
         for partition in order {
-            let room = self.room(partition);
+            let room = self.slots.room(partition);
             let task = self.tasks.get_mut(&partition).expect("listed just now");
             if budget == 0 {
                 break;

@@ -117,8 +117,6 @@ pub(crate) struct Runner<S: Hosted> {
     view_read_at: Micros,
     turns: usize,
     slots: Slots,
-    /// Tasks that may start effects in this cycle.
-    starting: Vec<i32>,
     /// When a transactional record was fetched last.
     urgent_at: Option<Micros>,
     restart_after: Option<Micros>,
@@ -153,7 +151,6 @@ impl<S: Hosted> Runner<S> {
             view_read_at: -GLOBALS_TICK,
             turns: 0,
             slots: Slots::default(),
-            starting: Vec::new(),
             urgent_at: None,
             restart_after: None,
         }
@@ -253,7 +250,7 @@ impl<S: Hosted> Runner<S> {
         self.is_trusted(env)
             && self.tasks.values().any(|task| {
                 task.queued() > 0
-                    || self.room(task.partition).is_due
+                    || self.slots.room(task.partition).is_due
                     || self.stage.inputs().iter().zip(&task.fetched).any(|(input, position)| {
                         env.log.last_stable_offset(input.topic, task.partition) > *position
                     })

@@ -6,12 +6,10 @@ use std::time::Duration;
 use sendplane_domain::limits::TAKEOVER_WAIT;
 use sendplane_domain::time::Timestamp;
 use sendplane_stage_api::cycle::may_start_effects;
-use sendplane_stage_api::slots::Allowance;
 
 use super::Runner;
 use super::hosted::Hosted;
 use super::task::Task;
-use super::turn::Room;
 use crate::env::Env;
 use crate::mutation::Mutation;
 use crate::time::{Micros, seconds};
@@ -31,18 +29,10 @@ impl<S: Hosted> Runner<S> {
         let starting = self.tasks.values().filter(|task| {
             begin_work && (may_start(task, env.now, wall) || env.has(Mutation::NoTakeoverWait))
         });
-        let starting: Vec<i32> = starting.map(|task| task.partition).collect();
+        let starting = starting.map(|task| task.partition);
         // Few as they are, one is kept for what is urgent.
         let reserved = usize::from(slots > 2);
-        self.slots.begin(slots.saturating_sub(running), reserved, starting.iter().copied());
-        self.starting = starting;
-    }
-
-    pub(super) fn room(&self, partition: i32) -> Room {
-        if !self.starting.contains(&partition) {
-            return Room { allowance: Allowance::NONE, is_due: false };
-        }
-        Room { allowance: self.slots.allowance(partition), is_due: self.slots.is_due(partition) }
+        self.slots.begin(slots.saturating_sub(running), reserved, starting);
     }
 }
 

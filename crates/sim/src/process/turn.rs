@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use sendplane_domain::time::Timestamp;
 use sendplane_domain::trace::{TraceContext, header};
 use sendplane_stage_api::cycle::CycleTime;
-use sendplane_stage_api::slots::{Allowance, Wants};
+use sendplane_stage_api::slots::{Room, Wants};
 use sendplane_stage_api::table::{TableValue, decode_value, encode_value};
 use sendplane_stage_api::{
     Codec, Cycle, DeadLetter, Encoded, Input, InputClass, RawRecord, RecordMeta, Transition,
@@ -48,14 +48,6 @@ pub(super) struct Surroundings<'a, S: Hosted> {
     /// Urgent records flow.
     pub is_brief: bool,
     pub mutation: Option<Mutation>,
-}
-
-/// What a task may start.
-#[derive(Clone, Copy)]
-pub(super) struct Room {
-    pub allowance: Allowance,
-    /// It wants to start something: its cycle ends with that question even without input.
-    pub is_due: bool,
 }
 
 /// A transaction's part of one task, not yet produced.

@@ -3,8 +3,9 @@
 //! A code of such a class or a notice suspends the template; its messages are parked, so that they
 //! hold up nobody. Single calls try it, at most every [`STEPS`] apart: Meta pauses for 3 h, then for
 //! 6 h, then for good, and neither bills nor counts what it refuses meanwhile. An accepted call, a
-//! notice or a new row of the directory releases it (of notices the newest by Meta's time counts); what a webhook suspended, a webhook of a later
-//! call that was sent. The row stays, so that an old webhook does not suspend it again.
+//! notice or a new row of the directory releases it (of notices the newest by Meta's time counts);
+//! what a webhook suspended, a webhook of a later call that was sent. The row stays, so that an old
+//! webhook does not suspend it again.
 //!
 //! | code or notice | effect |
 //! |---|---|
