@@ -3,12 +3,15 @@
 //! A single column family makes every batch atomic. The write-ahead log is on and not synced: it
 //! survives the process, and Kafka is what survives the machine.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+mod gaps;
 
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rocksdb::perf::{PerfContext, PerfMetric};
 use rocksdb::{
-    BlockBasedIndexType, BlockBasedOptions, Cache, DB, DBCompressionType, Direction, IteratorMode,
-    Options, ReadOptions, WriteBatch, WriteBufferManager,
+    BlockBasedIndexType, BlockBasedOptions, Cache, DB, DBCompressionType, IteratorMode, Options,
+    ReadOptions, WriteBatch, WriteBufferManager,
 };
 use sendplane_stage_api::commit::{COMMIT_KEY, CommitRecord};
 use sendplane_stage_api::overlay::{StateReader, Visit, Writes};
@@ -17,12 +20,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::RuntimeConfig;
 use crate::error::Error;
+use gaps::Gaps;
 
 /// One memtable of one store.
 const MEMTABLE_BYTES: usize = 8 << 20;
 
 /// One part of an index or a filter.
 const METADATA_BLOCK_BYTES: usize = 4 << 10;
+
+/// A reader that had to pass so many tombstones to the next entry spares the next reader that.
+const TOMBSTONES_WORTH_A_GAP: u64 = 16;
 
 /// Local to this disk, never in the changelog.
 const POSITION_KEY: [u8; 2] = [0xff, 0xff];
@@ -105,7 +112,7 @@ impl Stores {
         options.set_block_based_table_factory(&blocks);
         let db = DB::open(&options, path)
             .map_err(|error| Error::store(path, partition, error.to_string()))?;
-        Ok(Store { db, partition, dir: path.to_owned() })
+        Ok(Store { db, gaps: Mutex::default(), partition, dir: path.to_owned() })
     }
 
     /// Proves that a memtable's worth can be written. Asked before the group gives this instance
@@ -131,6 +138,7 @@ impl Stores {
 /// The store of one task.
 pub struct Store {
     db: DB,
+    gaps: Mutex<Gaps>,
     partition: i32,
     dir: PathBuf,
 }
@@ -146,7 +154,7 @@ impl Store {
     pub fn open_read_only(path: &Path, partition: i32) -> Result<Self, Error> {
         let db = DB::open_for_read_only(&Options::default(), path, false)
             .map_err(|error| Error::store(path, partition, error.to_string()))?;
-        Ok(Self { db, partition, dir: path.to_owned() })
+        Ok(Self { db, gaps: Mutex::default(), partition, dir: path.to_owned() })
     }
 
     /// Where the store stands; `None` for an empty one.
@@ -176,16 +184,23 @@ impl Store {
         let mut batch = WriteBatch::default();
         for (key, value) in writes {
             match value {
-                Some(value) => batch.put(key, value),
+                Some(value) => {
+                    batch.put(key, value);
+                    self.gaps().wrote(key);
+                }
                 None => batch.delete(key),
             }
         }
         batch.put(COMMIT_KEY, commit.encode());
-        self.write(batch, Position { next_offset, complete: true })
+        self.write(batch, Position { next_offset, complete: true })?;
+        let deleted = writes.iter().filter(|(_, value)| value.is_none());
+        deleted.for_each(|(key, _)| self.gaps().removed(key));
+        Ok(())
     }
 
     /// Applies a batch that was folded from the changelog.
     pub fn apply_folded(&self, batch: &sendplane_stage_api::commit::Batch) -> Result<(), Error> {
+        self.gaps().forget();
         let mut writes = WriteBatch::default();
         for (key, value) in &batch.writes {
             match value {
@@ -206,6 +221,10 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    fn gaps(&self) -> MutexGuard<'_, Gaps> {
+        self.gaps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn failed(&self, error: &impl ToString) -> Error {
@@ -231,15 +250,45 @@ impl StateReader for Store {
         // Bounds keep a seek from wading through tombstones beyond the range.
         options.set_iterate_lower_bound(from);
         options.set_iterate_upper_bound(to);
-        let mode = IteratorMode::From(from, Direction::Forward);
-        for entry in self.db.iterator_opt(mode, options) {
-            let (key, value) = entry.map_err(|error| error.to_string())?;
-            if visit(&key, &value).is_break() {
-                break;
+        // The raw iterator, because the other one is an entry ahead, and with it maybe past the next
+        // tombstones.
+        let mut entries = self.db.raw_iterator_opt(options);
+        let mut from = from.to_vec();
+        let mut is_placed = false;
+        loop {
+            let gap_end = self.gaps().first_after(&from);
+            if gap_end.as_deref().is_some_and(|end| end >= to) {
+                return Ok(());
             }
+            let passed = tombstones_passed();
+            match &gap_end {
+                Some(end) => entries.seek(end),
+                None if is_placed => entries.next(),
+                None => entries.seek(&from),
+            }
+            is_placed = true;
+            // Not valid: the end of the range, or a failure.
+            entries.status().map_err(|error| error.to_string())?;
+            if gap_end.is_some() || tombstones_passed() - passed >= TOMBSTONES_WORTH_A_GAP {
+                self.gaps().learn(&from, entries.key().unwrap_or(to));
+            }
+            let Some((key, value)) = entries.item() else { return Ok(()) };
+            if visit(key, value).is_break() {
+                return Ok(());
+            }
+            from.clear();
+            from.extend_from_slice(key);
+            from.push(0);
         }
-        Ok(())
     }
+}
+
+/// How many tombstones the iterators of this thread have passed so far.
+fn tombstones_passed() -> u64 {
+    thread_local! {
+        static CONTEXT: PerfContext = PerfContext::default();
+    }
+    CONTEXT.with(|context| context.metric(PerfMetric::InternalDeleteSkippedCount))
 }
 
 #[cfg(test)]
@@ -247,6 +296,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::ops::ControlFlow;
 
+    use proptest::prelude::*;
     use sendplane_domain::time::Timestamp;
     use sendplane_stage_api::commit::Batch;
 
@@ -286,6 +336,114 @@ mod tests {
         let mut entries = 0;
         store.for_each(|_, _| entries += 1).expect("reads");
         assert_eq!(entries, 3, "two rows and the commit record, not the local position");
+    }
+
+    #[test]
+    fn what_was_deleted_at_the_head_is_passed_once() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let store = stores(dir.path()).open(0).expect("opens");
+        let key = |n: u16| [&[1, 0][..], &n.to_be_bytes()].concat();
+        let all = (0..1_000).map(|n| (key(n), Some(vec![7]))).collect();
+        store.apply(&all, &commit(1), 1).expect("writes");
+        let head = || {
+            let before = tombstones_passed();
+            let mut first = None;
+            let result = store.scan(&[1, 0], &[1, 1], &mut |key, _| {
+                first = Some(key.to_vec());
+                ControlFlow::Break(())
+            });
+            assert_eq!(result, Ok(()));
+            (first, tombstones_passed() - before)
+        };
+        let deleted = |range: std::ops::Range<u16>| range.map(|n| (key(n), None)).collect();
+        store.apply(&deleted(0..900), &commit(2), 2).expect("writes");
+        assert_eq!(head(), (Some(key(900)), 900));
+        assert_eq!(head(), (Some(key(900)), 0), "the second reader jumps");
+        store.apply(&deleted(900..910), &commit(3), 3).expect("writes");
+        assert_eq!(head(), (Some(key(910)), 9), "only what was deleted since");
+        assert_eq!(head(), (Some(key(910)), 0));
+        let urgent = Writes::from([(key(5), Some(vec![8]))]);
+        store.apply(&urgent, &commit(4), 4).expect("writes");
+        assert_eq!(head(), (Some(key(5)), 0), "what comes later is found");
+        store.apply(&deleted(5..6), &commit(5), 5).expect("writes");
+        assert_eq!(head(), (Some(key(910)), 0));
+        store.apply(&deleted(911..990), &commit(6), 6).expect("writes");
+        let second = || {
+            let before = tombstones_passed();
+            let mut keys = Vec::new();
+            let result = store.scan(&[1, 0], &[1, 1], &mut |key, _| {
+                keys.push(key.to_vec());
+                if keys.len() == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+            assert_eq!((result, keys), (Ok(()), vec![key(910), key(990)]));
+            tombstones_passed() - before
+        };
+        assert_eq!((second(), second()), (79, 0), "behind the head as well");
+        store.apply(&deleted(910..911), &commit(7), 7).expect("writes");
+        store.apply(&deleted(990..1_000), &commit(8), 8).expect("writes");
+        assert_eq!(head(), (None, 9));
+        assert_eq!(head(), (None, 0));
+    }
+
+    /// What happens to a store: keys `at..at + count` are put, or deleted, or looked for.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Put(u8, u8),
+        Delete(u8, u8),
+        Scan(u8, u8, usize),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            (any::<u8>(), 1_u8..80).prop_map(|(at, count)| Step::Put(at, count)),
+            (any::<u8>(), 1_u8..80).prop_map(|(at, count)| Step::Delete(at, count)),
+            (any::<u8>(), any::<u8>(), 1_usize..90)
+                .prop_map(|(from, to, limit)| Step::Scan(from, to, limit)),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Whatever was deleted before: a scan finds what a plain map holds.
+        #[test]
+        fn a_scan_equals_a_plain_map(steps in prop::collection::vec(step(), 1..40)) {
+            let dir = tempfile::tempdir().expect("temp dir");
+            let store = stores(dir.path()).open(0).expect("opens");
+            let mut model: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+            for (n, step) in steps.into_iter().enumerate() {
+                let change = |at: u8, count: u8, value: Option<Vec<u8>>| -> Writes {
+                    (at..at.saturating_add(count)).map(|k| (vec![1, k], value.clone())).collect()
+                };
+                let writes = match step {
+                    Step::Put(at, count) => change(at, count, Some(vec![n as u8])),
+                    Step::Delete(at, count) => change(at, count, None),
+                    Step::Scan(from, to, limit) => {
+                        let read = |state: &dyn StateReader| {
+                            let mut found = Vec::new();
+                            let visited = state.scan(&[1, from], &[1, to], &mut |key, value| {
+                                found.push((key.to_vec(), value.to_vec()));
+                                if found.len() < limit {
+                                    ControlFlow::Continue(())
+                                } else {
+                                    ControlFlow::Break(())
+                                }
+                            });
+                            visited.map(|()| found)
+                        };
+                        prop_assert_eq!(read(&store), read(&model));
+                        continue;
+                    }
+                };
+                for (key, value) in &writes {
+                    match value {
+                        Some(value) => model.insert(key.clone(), value.clone()),
+                        None => model.remove(key),
+                    };
+                }
+                store.apply(&writes, &commit(n as u64), n as i64).expect("writes");
+            }
+        }
     }
 
     #[test]
