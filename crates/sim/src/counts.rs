@@ -76,6 +76,7 @@ pub const REQUIRED: &[&str] = &[
     "crashes",
     "crashes with the disk wiped",
     "crashes, second in a row",
+    "cycles for urgent records while others waited",
     "dead letters",
     "deadlines passed",
     "doubts",

@@ -6,6 +6,7 @@ use sendplane_domain::trace::TraceContext;
 use crate::codec::DeadLetter;
 use crate::cycle::{Collected, Performed};
 use crate::overlay::{Overlay, StateFault, prefix_end};
+use crate::portion::Portion;
 use crate::slots::{Allowance, Wants};
 use crate::stage::{InputClass, Stage};
 use crate::table::{Table, TableKey, TableValue, ValueFault, decode_value, encode_value};
@@ -21,7 +22,7 @@ pub struct Context<'c, 's, S: Stage> {
     pub(crate) collected: &'c mut Collected<S>,
     pub(crate) trace: TraceContext,
     pub(crate) allowance: Allowance,
-    pub(crate) is_brief: bool,
+    pub(crate) portion: Portion,
     pub(crate) dead_letter: Option<DeadLetter>,
 }
 
@@ -149,10 +150,10 @@ impl<S: Stage> Context<'_, '_, S> {
         self.collected.wants = wants;
     }
 
-    /// Urgent records flow through the host: what can wait should be done in small portions, because
-    /// they wait for the end of this cycle.
-    pub fn is_brief(&self) -> bool {
-        self.is_brief
+    /// How much of what can wait this cycle should do: with [`Portion::Small`], urgent records will
+    /// have to wait for it.
+    pub fn portion(&self) -> Portion {
+        self.portion
     }
 
     /// Starts `effect` after this cycle is committed. A crash in between loses the effect, never

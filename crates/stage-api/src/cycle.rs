@@ -10,6 +10,7 @@ use sendplane_domain::trace::TraceContext;
 use crate::codec::DeadLetter;
 use crate::context::Context;
 use crate::overlay::{Overlay, StateFault, StateReader, Writes};
+use crate::portion::Portion;
 use crate::slots::{Allowance, Wants};
 use crate::stage::{Input, InputClass, Stage};
 use crate::timer;
@@ -92,7 +93,7 @@ pub struct Cycle<'s, S: Stage> {
     timer_floor: Timestamp,
     timers_fired: usize,
     allowance: Allowance,
-    is_brief: bool,
+    portion: Portion,
     is_concluded: bool,
 }
 
@@ -111,8 +112,8 @@ pub struct CycleTime {
     /// none while the task is handed over, the clock cannot be trusted or [`may_start_effects`] says
     /// no.
     pub allowance: Allowance,
-    /// Urgent records flow through the host.
-    pub is_brief: bool,
+    /// How much of what can wait it takes.
+    pub portion: Portion,
 }
 
 /// Whether a task may start effects yet: none of the owner before may still start.
@@ -153,7 +154,7 @@ impl<'s, S: Stage> Cycle<'s, S> {
             timer_floor: time.timer_floor,
             timers_fired: 0,
             allowance: time.allowance,
-            is_brief: time.is_brief,
+            portion: time.portion,
             is_concluded: false,
         }
     }
@@ -180,7 +181,7 @@ impl<'s, S: Stage> Cycle<'s, S> {
             collected: &mut self.collected,
             trace,
             allowance: self.allowance,
-            is_brief: self.is_brief,
+            portion: self.portion,
             dead_letter: None,
         };
         body(&mut ctx);

@@ -11,6 +11,7 @@ use sendplane_domain::trace::TraceContext;
 use crate::codec::DeadLetter;
 use crate::commit::{Batch, COMMIT_KEY, CommitRecord, Fold};
 use crate::cycle::{Applied, Counts, Cycle, CycleTime, Gauges, Performed, Transition};
+use crate::portion::Portion;
 use crate::replay::Replay;
 use crate::slots::{Allowance, Wants};
 use crate::stage::{Globals, Input, InputClass, RecordMeta, Stage};
@@ -56,7 +57,7 @@ pub struct Driver<S: Stage> {
     timer_floor: Timestamp,
     next_timer: Option<Timestamp>,
     allowance: Allowance,
-    is_brief: bool,
+    portion: Portion,
     wants: Wants,
     held: BTreeSet<InputClass>,
     counts: Counts,
@@ -81,7 +82,7 @@ impl<S: Stage> Driver<S> {
             timer_floor: Timestamp::default(),
             next_timer: None,
             allowance: Allowance::UNLIMITED,
-            is_brief: false,
+            portion: Portion::Full,
             wants: Wants::UNKNOWN,
             held: BTreeSet::new(),
             counts: Counts::new(),
@@ -101,9 +102,9 @@ impl<S: Stage> Driver<S> {
         self.allowance = allowance;
     }
 
-    /// From now on urgent records flow through the host, or they do not.
-    pub fn set_brief(&mut self, is_brief: bool) {
-        self.is_brief = is_brief;
+    /// From now on cycles are told to take so much of what can wait.
+    pub fn set_portion(&mut self, portion: Portion) {
+        self.portion = portion;
     }
 
     /// What the task would have started in its last cycle, had it been allowed to.
@@ -243,7 +244,7 @@ impl<S: Stage> Driver<S> {
             partitions: self.partitions,
             timer_floor: self.timer_floor,
             allowance: self.allowance,
-            is_brief: self.is_brief,
+            portion: self.portion,
         };
         let mut cycle = Cycle::open(&self.stage, &self.state, &self.globals, time);
         let applied = body(&mut cycle);

@@ -2,8 +2,9 @@
 //!
 //! Reading order: [`stage`] (what a stage is), [`context`] (what it may do), [`table`] (typed
 //! state), [`overlay`] and [`cycle`] (one group commit), [`commit`] (what makes it durable),
-//! [`slots`] (how tasks share the effects that may run), [`replay`] (records that come back from the
-//! dead letters), [`driver`] (the in-memory host for tests).
+//! [`slots`] (how tasks share the effects that may run), [`portion`] (what can wait, while urgent
+//! records flow), [`replay`] (records that come back from the dead letters), [`driver`] (the
+//! in-memory host for tests).
 //!
 //! **Architecture invariant:** no Kafka, no RocksDB, no async, no clock and no randomness. A stage
 //! therefore runs unchanged in the driver, in the simulator and in the runtime.
@@ -17,6 +18,7 @@ pub mod context;
 pub mod cycle;
 pub mod driver;
 pub mod overlay;
+pub mod portion;
 pub mod replay;
 pub mod slots;
 pub mod stage;

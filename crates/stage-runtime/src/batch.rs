@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use sendplane_domain::time::Timestamp;
 use sendplane_domain::trace::{TraceContext, header};
 use sendplane_stage_api::cycle::{Applied, CycleTime, may_start_effects};
+use sendplane_stage_api::portion::Portion;
 use sendplane_stage_api::slots::{Allowance, Room, Wants};
 use sendplane_stage_api::table::{TableValue, decode_value, encode_value};
 use sendplane_stage_api::{
@@ -52,8 +53,8 @@ pub(crate) struct Surroundings<'a, S: Stage> {
     /// False while the task is given up or the clock cannot be trusted: only results of running
     /// effects are applied then.
     pub begin_work: bool,
-    /// Urgent records flow: see [`sendplane_stage_api::Context::is_brief`].
-    pub is_brief: bool,
+    /// What the cycle takes.
+    pub portion: Portion,
 }
 
 /// A record for the dead-letter topic.
@@ -209,12 +210,17 @@ fn apply_all<S: Stage>(
     if env.begin_work {
         take_records(env, task, queues, &mut cycle, budget, &mut turn, taken)?;
     }
-    if env.begin_work && task.next_timer.is_some_and(|at| at <= now) {
+    let serves_all = env.portion != Portion::Urgent;
+    if env.begin_work && serves_all && task.next_timer.is_some_and(|at| at <= now) {
         let before = cycle.outputs().len();
         turn.inputs += guard(task.partition, "timer", 0, || cycle.fire_timers())?;
         encode_new(env, &cycle, before..cycle.outputs().len(), None, budget, &mut turn)?;
     }
-    let consumed = take_results(env, task.partition, results, &mut cycle, budget, &mut turn)?;
+    let consumed = if serves_all {
+        take_results(env, task.partition, results, &mut cycle, budget, &mut turn)?
+    } else {
+        Vec::new()
+    };
     let is_idle = turn.inputs == 0 && !task.fresh && task.torn.is_empty();
     if is_idle && !room.is_due {
         return Ok(Turn { draft: None, hold: turn.hold, wants: None });
@@ -265,7 +271,7 @@ pub(crate) fn open_cycle<'t, S: Stage>(
         partitions: env.partitions,
         timer_floor: task.timer_floor,
         allowance,
-        is_brief: env.is_brief,
+        portion: env.portion,
     };
     Cycle::open(env.stage, &task.store, &env.view.tables, time)
 }

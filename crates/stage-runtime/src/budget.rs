@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use sendplane_stage_api::InputClass;
+use sendplane_stage_api::portion::Portion;
 
 use crate::clock::monotonic;
 use crate::config::BatchLimits;
@@ -13,33 +14,38 @@ pub(crate) struct Budget {
     pub inputs: usize,
     pub outputs: usize,
     pub bytes: usize,
-    /// Until when bulk is taken in. One record is taken even later: bulk must not starve.
-    bulk_until: Option<Instant>,
-    has_bulk: bool,
+    bulk: Bulk,
+}
+
+/// Whether bulk is taken in.
+#[derive(Clone, Copy, Debug)]
+enum Bulk {
+    No,
+    /// One record even if it is late by then: bulk must not starve.
+    AtLeastOne(Instant),
+    Until(Instant),
+    Unbounded,
 }
 
 impl Budget {
     /// The bounds of a group commit that begins at `now`.
-    pub fn new(limits: &BatchLimits, is_brief: bool, now: Instant) -> Self {
-        let bulk_max = if is_brief { limits.bulk_brief_max } else { limits.bulk_max };
+    pub fn new(limits: &BatchLimits, portion: Portion, now: Instant) -> Self {
+        let bulk = match portion {
+            Portion::Urgent => Bulk::No,
+            Portion::Small => Bulk::AtLeastOne(now + limits.bulk_small_max),
+            Portion::Full => Bulk::AtLeastOne(now + limits.bulk_max),
+        };
         Self {
             inputs: limits.inputs_max,
             outputs: limits.outputs_max,
             bytes: limits.bytes_max,
-            bulk_until: Some(now + bulk_max),
-            has_bulk: false,
+            bulk,
         }
     }
 
     /// No bounds.
     pub fn unbounded() -> Self {
-        Self {
-            inputs: usize::MAX,
-            outputs: usize::MAX,
-            bytes: usize::MAX,
-            bulk_until: None,
-            has_bulk: false,
-        }
+        Self { inputs: usize::MAX, outputs: usize::MAX, bytes: usize::MAX, bulk: Bulk::Unbounded }
     }
 
     /// Whether another record of `class` may be taken; it will be.
@@ -50,8 +56,15 @@ impl Budget {
         if class != InputClass::Bulk {
             return true;
         }
-        let first = !std::mem::replace(&mut self.has_bulk, true);
-        first || self.bulk_until.is_none_or(|until| monotonic() < until)
+        match self.bulk {
+            Bulk::No => false,
+            Bulk::AtLeastOne(until) => {
+                self.bulk = Bulk::Until(until);
+                true
+            }
+            Bulk::Until(until) => monotonic() < until,
+            Bulk::Unbounded => true,
+        }
     }
 
     pub fn spend(&mut self, outputs: usize, bytes: usize) {

@@ -14,6 +14,7 @@ use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
 use sendplane_domain::time::Timestamp;
+use sendplane_stage_api::InputClass;
 
 use crate::config::{Names, RuntimeConfig};
 
@@ -44,6 +45,17 @@ pub(crate) fn reader(config: &RuntimeConfig) -> ClientConfig {
         .set("fetch.max.bytes", "16777216")
         .set("receive.message.max.bytes", "33554432")
         .set("allow.auto.create.topics", "false");
+    client
+}
+
+/// The reader of one class of inputs.
+pub(crate) fn lane(config: &RuntimeConfig, class: InputClass) -> ClientConfig {
+    let mut client = reader(config);
+    if class == InputClass::Bulk {
+        // What is prefetched of one partition stands before what comes in another one, and of bulk
+        // little may be taken in a cycle: a campaign must not hold up a partition it is not in.
+        client.set("queued.min.messages", "500").set("fetch.message.max.bytes", "262144");
+    }
     client
 }
 

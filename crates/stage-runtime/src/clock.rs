@@ -1,5 +1,6 @@
 //! The only reader of the wall clock in the runtime.
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sendplane_domain::limits::CLOCK_SKEW_MAX;
@@ -20,6 +21,12 @@ pub(crate) fn monotonic() -> Instant {
     Instant::now()
 }
 
+/// Monotonic time since the first call.
+pub(crate) fn uptime() -> Duration {
+    static FIRST: LazyLock<Instant> = LazyLock::new(monotonic);
+    FIRST.elapsed()
+}
+
 /// A moment until which something may take.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Deadline(Instant);
@@ -33,8 +40,11 @@ impl Deadline {
         monotonic() >= self.0
     }
 
+    /// What is left, in whole milliseconds, rounded up: librdkafka waits in milliseconds, and
+    /// through a fraction that is left of a wait rdkafka 0.39 spins (`poll_queue`).
     pub fn remaining(self) -> Duration {
-        self.0.saturating_duration_since(monotonic())
+        let left = self.0.saturating_duration_since(monotonic());
+        Duration::from_millis(left.as_micros().div_ceil(1_000) as u64)
     }
 }
 

@@ -88,7 +88,7 @@ pub struct BatchLimits {
     /// urgent records wait for a short one.
     pub bulk_max: Duration,
     /// The same while urgent records flow.
-    pub bulk_brief_max: Duration,
+    pub bulk_small_max: Duration,
     /// Inputs.
     pub inputs_max: usize,
     /// Outputs.
@@ -101,7 +101,7 @@ impl Default for BatchLimits {
     fn default() -> Self {
         Self {
             bulk_max: Duration::from_millis(50),
-            bulk_brief_max: Duration::from_millis(2),
+            bulk_small_max: Duration::from_millis(4),
             inputs_max: 500,
             outputs_max: 5_000,
             bytes_max: 4 << 20,

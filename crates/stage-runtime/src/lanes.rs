@@ -45,7 +45,7 @@ impl Lanes {
         for class in InputClass::ALL {
             if inputs.iter().any(|input| input.class == class) {
                 let reader =
-                    client::reader(config).create().map_err(Error::kafka("create reader"))?;
+                    client::lane(config, class).create().map_err(Error::kafka("create reader"))?;
                 readers.push((class, reader));
             }
         }

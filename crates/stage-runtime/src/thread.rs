@@ -15,6 +15,7 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use sendplane_domain::limits::CLOCK_SKEW_MAX;
 use sendplane_domain::time::Timestamp;
+use sendplane_stage_api::portion::{Portion, Portions};
 use sendplane_stage_api::slots::Slots;
 use sendplane_stage_api::{Codec, InputClass, Stage};
 
@@ -23,7 +24,7 @@ use crate::batch::{self, Draft, Hold, Surroundings, Turn};
 use crate::breaker;
 use crate::budget::Budget;
 use crate::client::{self, MemberContext};
-use crate::clock::{self, Deadline, SkewGauge, Trust, monotonic};
+use crate::clock::{self, Deadline, SkewGauge, Trust, monotonic, uptime};
 use crate::config::{Names, RuntimeConfig};
 use crate::effect::{Arrived, Effects};
 use crate::error::{Error, Recovery};
@@ -35,10 +36,8 @@ use crate::task::Task;
 use crate::transaction::TransactionalProducer;
 
 /// Records of one class kept between fetching and applying; beyond it no more are fetched.
-const QUEUED_MAX: usize = 2_000;
+const QUEUED_MAX: usize = 1_000;
 const IDLE_WAIT: Duration = Duration::from_millis(5);
-/// After a transactional record, more of them are expected for this long.
-const URGENT_FOR: Duration = Duration::from_secs(1);
 /// How long closing the clients may take.
 const CLOSE_MAX: Duration = Duration::from_secs(10);
 /// Without a commit for this long while there is work, the process is not ready.
@@ -87,8 +86,8 @@ pub(crate) struct StageThread<S: Stage> {
     pub(crate) turns: usize,
     /// Who of the tasks may start how many effects.
     pub(crate) slots: Slots,
-    /// When a transactional record was fetched last.
-    pub(crate) urgent_at: Option<std::time::Instant>,
+    /// What each cycle takes.
+    pub(crate) portions: Portions,
     /// Partitions the group has given us, restored or not.
     pub(crate) owned: BTreeSet<i32>,
 }
@@ -130,7 +129,7 @@ impl<S: Stage> StageThread<S> {
             recovered_at: now,
             turns: 0,
             slots: Slots::default(),
-            urgent_at: None,
+            portions: Portions::default(),
             owned: BTreeSet::new(),
         };
         // Before the host hears of this thread: it must not look ready for want of obstacles.
@@ -271,9 +270,9 @@ impl<S: Stage> StageThread<S> {
     }
 
     fn idle(&mut self) -> Result<(), Error> {
-        let (tasks, urgent_at) = (&mut self.tasks, &mut self.urgent_at);
+        let (tasks, portions) = (&mut self.tasks, &mut self.portions);
         let wait = self.lanes.wait(IDLE_WAIT, &mut |class, record| {
-            enqueue(tasks, urgent_at, class, record);
+            enqueue(tasks, portions, class, record);
         });
         wait.or_else(|error| self.recover(error))
     }
@@ -300,7 +299,11 @@ impl<S: Stage> StageThread<S> {
             self.fetch()?;
         }
         let started = monotonic();
-        let mut drafts = self.take_turns(mode)?;
+        let portion = self.portion(mode);
+        if portion == Portion::Urgent && !self.has_queued(|class| class != InputClass::Bulk) {
+            return Ok(false);
+        }
+        let mut drafts = self.take_turns(mode, portion)?;
         if drafts.is_empty() {
             return Ok(false);
         }
@@ -336,9 +339,9 @@ impl<S: Stage> StageThread<S> {
             .map(|class| (class, self.tasks.values().map(|task| task.queued_of(class)).sum()))
             .collect();
         let room = |class| QUEUED_MAX.saturating_sub(queued[&class]);
-        let (tasks, urgent_at) = (&mut self.tasks, &mut self.urgent_at);
+        let (tasks, portions) = (&mut self.tasks, &mut self.portions);
         self.lanes.fetch(self.shared.config.batch.inputs_max, &room, &mut |class, record| {
-            enqueue(tasks, urgent_at, class, record);
+            enqueue(tasks, portions, class, record);
         })?;
         for task in self.tasks.values_mut() {
             let lanes = &self.lanes;
@@ -352,7 +355,7 @@ impl<S: Stage> StageThread<S> {
         Ok(())
     }
 
-    fn take_turns(&mut self, mode: Mode) -> Result<Vec<Draft<S>>, Error> {
+    fn take_turns(&mut self, mode: Mode, portion: Portion) -> Result<Vec<Draft<S>>, Error> {
         let shared = self.shared.clone();
         let view = shared.globals.view();
         let wall = self.wall();
@@ -373,10 +376,10 @@ impl<S: Stage> StageThread<S> {
             wall: if trusted { wall } else { Timestamp::default() },
             partitions: shared.partitions,
             begin_work: mode == Mode::Normal && trusted,
-            is_brief: self.is_brief(),
+            portion,
         };
         self.open_slots(&env);
-        let mut budget = Budget::new(&shared.config.batch, env.is_brief, monotonic());
+        let mut budget = Budget::new(&shared.config.batch, portion, monotonic());
         let mut drafts = Vec::new();
         let mut catch_up = false;
         for partition in self.turn_order() {
@@ -423,17 +426,25 @@ impl<S: Stage> StageThread<S> {
         let running: usize = self.tasks.values().map(Task::running_effects).sum();
         let starting = self.tasks.values().filter(|task| batch::may_start(env, task));
         let starting = starting.map(|task| task.partition);
-        self.slots.begin(
-            slots.saturating_sub(running),
-            effects.reserved_slots() / threads,
-            starting,
-        );
+        let free = slots.saturating_sub(running);
+        let reserved = match env.portion {
+            Portion::Urgent => free,
+            Portion::Small | Portion::Full => effects.reserved_slots() / threads,
+        };
+        self.slots.begin(free, reserved, starting);
     }
 
-    /// Whether what can wait is done in small portions.
-    fn is_brief(&self) -> bool {
-        self.urgent_at.is_some_and(|at| at.elapsed() < URGENT_FOR)
-            || self.tasks.values().any(|task| task.queued_of(InputClass::Transactional) > 0)
+    fn portion(&mut self, mode: Mode) -> Portion {
+        if mode == Mode::Draining {
+            return Portion::Full;
+        }
+        let urgent_waits = self.has_queued(|class| class == InputClass::Transactional);
+        self.portions.next(uptime(), urgent_waits)
+    }
+
+    fn has_queued(&self, of: fn(InputClass) -> bool) -> bool {
+        let mut classes = InputClass::ALL.into_iter().filter(|class| of(*class));
+        classes.any(|class| self.tasks.values().any(|task| task.queued_of(class) > 0))
     }
 
     /// The tasks in order, another one first in every cycle: a full queue must not starve the rest.
@@ -492,12 +503,12 @@ impl<S: Stage> StageThread<S> {
 /// Gives a record to its task. A reader may still hold some of a partition that has gone.
 fn enqueue<S: Stage>(
     tasks: &mut BTreeMap<i32, Task<S>>,
-    urgent_at: &mut Option<std::time::Instant>,
+    portions: &mut Portions,
     class: InputClass,
     record: Fetched,
 ) {
     if class == InputClass::Transactional {
-        *urgent_at = Some(monotonic());
+        portions.fetched_urgent(uptime());
     }
     if let Some(task) = tasks.get_mut(&record.partition) {
         task.queues.entry(class).or_default().push_back(record);

@@ -1,13 +1,15 @@
 //! What a cycle takes: results that have arrived, records that can be read, and what the tasks make
 //! of them.
 
+use std::time::Duration;
+
 use sendplane_domain::time::Timestamp;
 use sendplane_stage_api::InputClass;
+use sendplane_stage_api::portion::Portion;
 
 use super::Runner;
 use super::commit::Committing;
 use super::hosted::Hosted;
-use super::slots::URGENT_FOR;
 use super::task::Fetched;
 use super::turn::{self, Draft, Hold, Surroundings};
 use crate::env::Env;
@@ -69,7 +71,7 @@ impl<S: Hosted> Runner<S> {
                 limit -= found.len();
                 room -= found.len();
                 if class == InputClass::Transactional && !found.is_empty() {
-                    self.urgent_at = Some(env.now);
+                    self.portions.fetched_urgent(uptime(env));
                 }
                 let queue = task.queues.entry(class).or_default();
                 queue.extend(found.into_iter().map(|(offset, entry)| Fetched {
@@ -86,8 +88,24 @@ impl<S: Hosted> Runner<S> {
         }
     }
 
+    /// What the next cycle takes.
+    pub(super) fn portion(&mut self, env: &Env) -> Portion {
+        let urgent_waits = self.has_queued(|class| class == InputClass::Transactional);
+        self.portions.next(uptime(env), urgent_waits)
+    }
+
+    pub(super) fn has_queued(&self, of: fn(InputClass) -> bool) -> bool {
+        let mut classes = InputClass::ALL.into_iter().filter(|class| of(*class));
+        classes.any(|class| self.tasks.values().any(|task| task.queued_of(class) > 0))
+    }
+
     /// Applies what is queued. `None`: there was nothing.
-    pub(super) fn take_turns(&mut self, env: &mut Env, draining: bool) -> Option<Committing<S>> {
+    pub(super) fn take_turns(
+        &mut self,
+        env: &mut Env,
+        portion: Portion,
+        draining: bool,
+    ) -> Option<Committing<S>> {
         if env.now - self.view_read_at >= GLOBALS_TICK && env.has_broker() {
             self.refresh_globals(env);
         }
@@ -100,7 +118,7 @@ impl<S: Hosted> Runner<S> {
         if measure {
             self.core.skew_probe_at = env.now + SKEW_PROBE;
         }
-        self.open_slots(env, !draining && trusted);
+        self.open_slots(env, !draining && trusted, portion);
         let surroundings = Surroundings {
             stage: &*self.stage,
             codec: &*self.codec,
@@ -109,9 +127,12 @@ impl<S: Hosted> Runner<S> {
             wall: if trusted { wall } else { Timestamp::default() },
             partitions: env.shape.partitions,
             begin_work: !draining && trusted,
-            is_brief: self.urgent_at.is_some_and(|at| env.now - at < URGENT_FOR),
+            portion,
             mutation: env.mutation,
         };
+        if portion == Portion::Urgent && self.has_queued(|class| class == InputClass::Bulk) {
+            env.counts.one("cycles for urgent records while others waited");
+        }
         let mut budget = env.shape.batch_inputs;
         let mut order: Vec<i32> = self.tasks.keys().copied().collect();
         self.turns = self.turns.wrapping_add(1);
@@ -148,4 +169,9 @@ impl<S: Hosted> Runner<S> {
         let seen = CycleSeen { at: env.now, tables, told };
         (!drafts.is_empty()).then(|| Committing::new(drafts, seen, wall))
     }
+}
+
+/// A clock that cannot jump.
+fn uptime(env: &Env) -> Duration {
+    Duration::from_micros(env.now.unsigned_abs())
 }

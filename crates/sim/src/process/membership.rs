@@ -1,5 +1,7 @@
 //! A process's part in the group: answering rebalances, draining, recovering, leaving.
 
+use sendplane_stage_api::portion::Portion;
+
 use super::commit::Back;
 use super::core::Rebalance;
 use super::hosted::Hosted;
@@ -46,7 +48,7 @@ impl<S: Hosted> Runner<S> {
         }
         let running: usize = self.tasks.values().map(|task| task.running.get()).sum();
         self.collect_results(env);
-        if let Some(mut committing) = self.take_turns(env, true) {
+        if let Some(mut committing) = self.take_turns(env, Portion::Full, true) {
             committing.back = Back::Drain { deadline, is_last };
             return self.begin_commit(env, committing);
         }

@@ -33,8 +33,9 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
-use sendplane_stage_api::Codec;
+use sendplane_stage_api::portion::{Portion, Portions};
 use sendplane_stage_api::slots::Slots;
+use sendplane_stage_api::{Codec, InputClass};
 use sendplane_stages::send::call::CallResult;
 
 use self::commit::Committing;
@@ -117,8 +118,8 @@ pub(crate) struct Runner<S: Hosted> {
     view_read_at: Micros,
     turns: usize,
     slots: Slots,
-    /// When a transactional record was fetched last.
-    urgent_at: Option<Micros>,
+    /// What each cycle takes.
+    portions: Portions,
     restart_after: Option<Micros>,
 }
 
@@ -151,7 +152,7 @@ impl<S: Hosted> Runner<S> {
             view_read_at: -GLOBALS_TICK,
             turns: 0,
             slots: Slots::default(),
-            urgent_at: None,
+            portions: Portions::default(),
             restart_after: None,
         }
     }
@@ -221,8 +222,13 @@ impl<S: Hosted> Runner<S> {
         }
         self.collect_results(env);
         self.fetch(env);
-        match self.take_turns(env, false) {
+        let portion = self.portion(env);
+        let waits =
+            portion == Portion::Urgent && !self.has_queued(|class| class != InputClass::Bulk);
+        match (!waits).then(|| self.take_turns(env, portion, false)).flatten() {
             Some(committing) => self.begin_commit(env, committing),
+            // What can wait has its turn soon.
+            None if portion == Portion::Urgent => Stepped::Next(Phase::Loop, env.latency(1, 5)),
             None => self.idle_until_timer(env),
         }
     }

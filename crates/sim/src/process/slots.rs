@@ -1,25 +1,22 @@
-//! What the tasks of a process may start now, and whether urgent records flow: the rules of the
-//! runtime's thread.
+//! What the tasks of a process may start now: the rules of the runtime's thread.
 
 use std::time::Duration;
 
 use sendplane_domain::limits::TAKEOVER_WAIT;
 use sendplane_domain::time::Timestamp;
 use sendplane_stage_api::cycle::may_start_effects;
+use sendplane_stage_api::portion::Portion;
 
 use super::Runner;
 use super::hosted::Hosted;
 use super::task::Task;
 use crate::env::Env;
 use crate::mutation::Mutation;
-use crate::time::{Micros, seconds};
-
-/// After a transactional record, more of them are expected for this long.
-pub(super) const URGENT_FOR: Micros = seconds(1);
+use crate::time::Micros;
 
 impl<S: Hosted> Runner<S> {
     /// Deals out what no running call takes.
-    pub(super) fn open_slots(&mut self, env: &Env, begin_work: bool) {
+    pub(super) fn open_slots(&mut self, env: &Env, begin_work: bool, portion: Portion) {
         let slots = env.shape.slots;
         let mut running: usize = self.tasks.values().map(|task| task.running.get()).sum();
         if env.has(Mutation::SlotsUncounted) {
@@ -31,7 +28,10 @@ impl<S: Hosted> Runner<S> {
         });
         let starting = starting.map(|task| task.partition);
         // Few as they are, one is kept for what is urgent.
-        let reserved = usize::from(slots > 2);
+        let reserved = match portion {
+            Portion::Urgent => slots,
+            Portion::Small | Portion::Full => usize::from(slots > 2),
+        };
         self.slots.begin(slots.saturating_sub(running), reserved, starting);
     }
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use sendplane_domain::time::Timestamp;
 use sendplane_domain::trace::{TraceContext, header};
 use sendplane_stage_api::cycle::CycleTime;
+use sendplane_stage_api::portion::Portion;
 use sendplane_stage_api::slots::{Room, Wants};
 use sendplane_stage_api::table::{TableValue, decode_value, encode_value};
 use sendplane_stage_api::{
@@ -45,8 +46,8 @@ pub(super) struct Surroundings<'a, S: Hosted> {
     /// False while the task is given up or the clock cannot be trusted: only results of running
     /// effects are applied then.
     pub begin_work: bool,
-    /// Urgent records flow.
-    pub is_brief: bool,
+    /// What the cycle takes.
+    pub portion: Portion,
     pub mutation: Option<Mutation>,
 }
 
@@ -118,7 +119,7 @@ pub(super) fn take<S: Hosted>(
         partitions: env.partitions,
         timer_floor: task.timer_floor,
         allowance: room.allowance,
-        is_brief: env.is_brief,
+        portion: env.portion,
     };
     let mut cycle = Cycle::open(env.stage, rows, &env.view.tables, time);
     let mut progress = Progress { offsets: task.offsets.clone(), ..Progress::default() };
@@ -132,7 +133,8 @@ pub(super) fn take<S: Hosted>(
         take_records(env, task, &mut queues, &mut cycle, budget, &mut progress);
         task.queues = queues;
     }
-    if env.begin_work && task.next_timer.is_some_and(|at| at <= time.now) {
+    let serves_all = env.portion != Portion::Urgent;
+    if env.begin_work && serves_all && task.next_timer.is_some_and(|at| at <= time.now) {
         let before = cycle.outputs().len();
         progress.inputs += cycle.fire_timers();
         let range = before..cycle.outputs().len();
@@ -144,7 +146,7 @@ pub(super) fn take<S: Hosted>(
         }
     }
     let mut consumed = Vec::new();
-    while let Some(arrived) = task.results.pop_front() {
+    while serves_all && let Some(arrived) = task.results.pop_front() {
         let result = arrived.result.clone();
         consumed.push(arrived);
         if env.mutation == Some(Mutation::RefusalsPaidBack) {
@@ -213,6 +215,9 @@ fn take_records<S: Hosted>(
 ) {
     for (class, queue) in queues.iter_mut() {
         if *class != InputClass::Feedback && !task.feedback_marks.is_empty() {
+            continue;
+        }
+        if *class == InputClass::Bulk && env.portion == Portion::Urgent {
             continue;
         }
         while *budget > 0 {

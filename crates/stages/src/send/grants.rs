@@ -16,6 +16,7 @@ use sendplane_domain::id::{MessageId, TenantId};
 use sendplane_domain::lane::Lane;
 use sendplane_domain::time::Timestamp;
 use sendplane_domain::trace::TraceContext;
+use sendplane_stage_api::portion::Portion;
 use sendplane_stage_api::slots::Wants;
 
 use super::number::{Common, May, Owner, Standing, tenant_state};
@@ -33,10 +34,10 @@ const GRANTS_MAX: usize = 500;
 /// Messages looked at in a cycle: bounds those that end or are parked without a call.
 const EXAMINED_MAX: usize = 2_000;
 
-/// The same for bulk while transactional messages flow: the next of them is not to wait for
-/// marketing's commit (I9).
-const BULK_GRANTS_BRIEF_MAX: usize = 40;
-const BULK_EXAMINED_BRIEF_MAX: usize = 200;
+/// The same for bulk in a small portion: transactional messages flow, and the next of them is not to
+/// wait for marketing's commit (I9).
+const BULK_GRANTS_SMALL_MAX: usize = 80;
+const BULK_EXAMINED_SMALL_MAX: usize = 200;
 
 /// What a tenant of weight 1 may take in one turn. A turn of a tenant is its weight times as long.
 ///
@@ -98,9 +99,9 @@ pub(super) fn grant(stage: &SendStage, ctx: &mut Ctx<'_, '_>) {
     for lane in LANES {
         if lane == Lane::Bulk {
             allowed.grants = allowed.grants.min(ctx.share_left());
-            if ctx.is_brief() {
-                allowed.grants = allowed.grants.min(BULK_GRANTS_BRIEF_MAX);
-                allowed.examined = allowed.examined.min(BULK_EXAMINED_BRIEF_MAX);
+            if ctx.portion() != Portion::Full {
+                allowed.grants = allowed.grants.min(BULK_GRANTS_SMALL_MAX);
+                allowed.examined = allowed.examined.min(BULK_EXAMINED_SMALL_MAX);
             }
         }
         serve_lane(stage, ctx, &mut looks, &mut common, lane, &mut allowed);

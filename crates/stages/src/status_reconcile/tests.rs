@@ -14,6 +14,7 @@ use sendplane_domain::lifecycle::MessageFacts;
 use sendplane_domain::trace::TraceContext;
 use sendplane_stage_api::cycle::CycleTime;
 use sendplane_stage_api::driver::Driver;
+use sendplane_stage_api::portion::Portion;
 use sendplane_stage_api::slots::Allowance;
 use sendplane_stage_api::table::decode_value;
 use sendplane_stage_api::{Cycle, RecordMeta};
@@ -247,7 +248,7 @@ pub(super) fn counts(
         partitions: 1,
         timer_floor: Timestamp::default(),
         allowance: Allowance::UNLIMITED,
-        is_brief: false,
+        portion: Portion::Full,
     };
     let mut cycle = Cycle::open(driver.stage(), driver.state(), &NoGlobals, time);
     cycle.apply(input, TraceContext::default());

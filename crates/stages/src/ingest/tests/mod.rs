@@ -21,6 +21,7 @@ use sendplane_domain::time::Timestamp;
 use sendplane_domain::trace::TraceContext;
 use sendplane_stage_api::cycle::CycleTime;
 use sendplane_stage_api::driver::{Driver, Produced};
+use sendplane_stage_api::portion::Portion;
 use sendplane_stage_api::slots::Allowance;
 use sendplane_stage_api::{Codec, Cycle, Globals, RawRecord};
 use sendplane_wire::codec::AvroRecord;
@@ -181,7 +182,7 @@ fn before_timers(
         partitions: 1,
         timer_floor: Timestamp::default(),
         allowance: Allowance::UNLIMITED,
-        is_brief: false,
+        portion: Portion::Full,
     };
     let stage = stage();
     let mut cycle = Cycle::open(&stage, driver.state(), &directory, time);

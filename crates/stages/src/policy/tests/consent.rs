@@ -2,6 +2,7 @@
 
 use sendplane_domain::trace::TraceContext;
 use sendplane_stage_api::cycle::CycleTime;
+use sendplane_stage_api::portion::Portion;
 use sendplane_stage_api::slots::Allowance;
 use sendplane_stage_api::{Codec, Cycle, TableKey, Undecoded};
 use sendplane_wire::record::{ConsentScope::*, ConsentState::*};
@@ -107,7 +108,7 @@ fn changes_are_counted_by_what_became_of_them() {
             partitions: 1,
             timer_floor: Timestamp::default(),
             allowance: Allowance::UNLIMITED,
-            is_brief: false,
+            portion: Portion::Full,
         };
         let globals = Directory::default();
         let mut cycle = Cycle::open(driver.stage(), driver.state(), &globals, time);

@@ -237,7 +237,7 @@ fn a_cancel_read_in_the_cycle_of_the_grant_wins() {
         partitions: 1,
         timer_floor: Timestamp::default(),
         allowance: Allowance::UNLIMITED,
-        is_brief: false,
+        portion: Portion::Full,
     };
     for is_cancelled in [false, true] {
         let mut cycle = Cycle::open(plane.driver.stage(), plane.driver.state(), &open, time);

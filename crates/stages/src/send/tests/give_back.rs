@@ -212,7 +212,7 @@ fn a_message_that_was_sent_again_after_doubt_is_not_given_back() {
             partitions: 1,
             timer_floor: Timestamp::default(),
             allowance: Allowance::UNLIMITED,
-            is_brief: false,
+            portion: Portion::Full,
         };
         let mut cycle = Cycle::open(plane.driver.stage(), &rows, &plane.directory, time);
         for input in inputs {

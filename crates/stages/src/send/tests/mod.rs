@@ -40,6 +40,7 @@ use sendplane_domain::time::Timestamp;
 use sendplane_domain::trace::TraceContext;
 use sendplane_stage_api::cycle::CycleTime;
 use sendplane_stage_api::driver::{Driver, Produced};
+use sendplane_stage_api::portion::Portion;
 use sendplane_stage_api::slots::{Allowance, Wants};
 use sendplane_stage_api::{Cycle, Globals, Input, RecordMeta, Transition};
 use sendplane_wire::cloud_api::{Acceptance, Answer, ApiError, UnparsedReason};
@@ -310,7 +311,7 @@ impl Plane {
             partitions: 1,
             timer_floor: Timestamp::default(),
             allowance: Allowance { urgent: effects_max, share: effects_max },
-            is_brief: false,
+            portion: Portion::Full,
         };
         let mut cycle =
             Cycle::open(self.driver.stage(), self.driver.state(), &self.directory, time);

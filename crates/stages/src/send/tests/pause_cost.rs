@@ -61,7 +61,7 @@ impl Task {
             partitions: 1,
             timer_floor: self.timer_floor,
             allowance: Allowance::UNLIMITED,
-            is_brief: false,
+            portion: Portion::Full,
         };
         let mut cycle = Cycle::open(&self.stage, &self.state, &self.directory, time);
         cycle.fire_timers();

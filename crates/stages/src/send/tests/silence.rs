@@ -434,7 +434,7 @@ fn a_first_look_that_is_a_little_late_is_still_the_first() {
             partitions: 1,
             timer_floor: Timestamp::default(),
             allowance: Allowance::UNLIMITED,
-            is_brief: false,
+            portion: Portion::Full,
         };
         let (stage, state) = (plane.driver.stage(), plane.driver.state());
         let mut cycle = Cycle::open(stage, state, &plane.directory, time);
