@@ -8,6 +8,7 @@
 mod feeder;
 mod ledger;
 mod machine;
+mod mixed;
 mod scenario;
 
 use sendplane_tests::plane::{Plane, Setup};
