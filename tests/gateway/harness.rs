@@ -221,8 +221,9 @@ pub fn cli(arguments: &[&str]) {
         .env("SENDPLANE_REGISTRY", &stack::shared().registry)
         .output()
         .expect("sendplane can be run");
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "sendplane {arguments:?}: {error}");
+    let [out, error] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
+    let status = output.status;
+    assert!(status.success(), "sendplane {arguments:?}: {status}\n{out}\n{error}");
 }
 
 fn prepare_stack() {

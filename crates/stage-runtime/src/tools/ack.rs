@@ -1,8 +1,8 @@
 //! A producer for whoever may answer only once a record is durable.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use rdkafka::config::ClientConfig;
@@ -11,18 +11,27 @@ use rdkafka::util::Timeout;
 use sendplane_domain::shard::partition_of;
 
 use super::{RecordHeaders, Tools, ack_config, producer_counts, record};
+use crate::clock::monotonic;
 use crate::error::Error;
 
 /// Longest pause between attempts to reach a broker again.
 const RECONNECT_MAX: &str = "reconnect.backoff.max.ms";
 
+/// A producer that has acknowledged nothing for so long, although it was asked to, is replaced.
+const STUCK_AFTER: Duration = Duration::from_secs(10);
+
 /// An idempotent producer whose `publish` returns once all in-sync replicas have the record.
 ///
-/// A fatal error of librdkafka's idempotence makes a producer useless for ever; it is replaced.
+/// A fatal error of librdkafka's idempotence makes a producer useless for ever; it is replaced. So is
+/// one that acknowledges nothing any more: after a broker had been frozen for some seconds, one
+/// producer in ten still let every record time out a minute after the leaders were back (librdkafka
+/// 2.12), while a fresh one works at once.
 pub struct AckProducer {
     settings: ClientConfig,
     counts: BTreeMap<String, u32>,
     producer: ArcSwap<FutureProducer>,
+    /// Since when records wait without any being acknowledged; `None` if none waits.
+    waiting_since: Mutex<Option<Instant>>,
 }
 
 impl AckProducer {
@@ -47,7 +56,12 @@ impl AckProducer {
         counts.retain(|topic, _| topics.contains(&topic.as_str()));
         match topics.iter().find(|topic| !counts.contains_key(**topic)) {
             Some(missing) => Err(Error::MissingTopic((*missing).to_owned())),
-            None => Ok(Self { settings, counts, producer: ArcSwap::from_pointee(producer) }),
+            None => Ok(Self {
+                settings,
+                counts,
+                producer: ArcSwap::from_pointee(producer),
+                waiting_since: Mutex::default(),
+            }),
         }
     }
 
@@ -64,13 +78,42 @@ impl AckProducer {
             .counts
             .get(topic)
             .ok_or_else(|| format!("{topic} was not named when the producer connected"))?;
+        if self.is_stuck() {
+            self.replace(&self.producer.load_full(), "nothing was acknowledged for 10 s");
+        }
         let producer = self.producer.load_full();
         let record = record(topic, key, Some(value), headers, partition_of(key, count));
         let sent = producer.send(record, Timeout::After(Duration::ZERO)).await;
-        sent.map(drop).map_err(|(error, _)| {
-            self.replace_if_fatal(&producer);
-            error.to_string()
-        })
+        match sent {
+            Ok(_) => {
+                self.set_waiting_since(None);
+                Ok(())
+            }
+            Err((error, _)) => {
+                if let Some((code, reason)) = producer.client().fatal_error() {
+                    self.replace(&producer, &format!("{code}: {reason}"));
+                }
+                Err(error.to_string())
+            }
+        }
+    }
+
+    /// Takes note that a record waits. The caller may give up before its answer is here, so this is
+    /// asked before each record and not when one fails.
+    fn is_stuck(&self) -> bool {
+        let now = monotonic();
+        let mut since = self.waiting_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = since.get_or_insert(now);
+        let is_stuck = now.duration_since(*since) > STUCK_AFTER;
+        if is_stuck {
+            // The next one has its time as well, and only one caller replaces this one.
+            *since = now;
+        }
+        is_stuck
+    }
+
+    fn set_waiting_since(&self, at: Option<Instant>) {
+        *self.waiting_since.lock().unwrap_or_else(PoisonError::into_inner) = at;
     }
 
     /// Waits until everything published so far is acknowledged or has failed. Blocks.
@@ -99,15 +142,30 @@ impl AckProducer {
         Ok(())
     }
 
-    fn replace_if_fatal(&self, failed: &Arc<FutureProducer>) {
-        let Some((code, reason)) = failed.client().fatal_error() else {
-            return;
-        };
-        tracing::error!(%code, reason, "producer failed for good, a new one takes its place");
+    fn replace(&self, failed: &Arc<FutureProducer>, reason: &str) {
+        tracing::error!(reason, "the producer is of no use, a new one takes its place");
         match self.settings.create::<FutureProducer>() {
             // Only the first of several failed publishes replaces it.
-            Ok(fresh) => drop(self.producer.compare_and_swap(failed, Arc::new(fresh))),
+            Ok(fresh) => {
+                let replaced = self.producer.compare_and_swap(failed, Arc::new(fresh));
+                if Arc::ptr_eq(&replaced, failed) {
+                    drop_aside(failed.clone());
+                }
+            }
             Err(error) => tracing::error!(%error, "no new producer"),
         }
+    }
+}
+
+/// Drops a producer once nobody waits for it any more, on a thread of its own: that may take seconds,
+/// which an async thread has not.
+fn drop_aside(producer: Arc<FutureProducer>) {
+    let dropping = std::thread::Builder::new().name("old-producer".into()).spawn(move || {
+        while Arc::strong_count(&producer) > 1 {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    });
+    if let Err(error) = dropping {
+        tracing::error!(%error, "no thread to drop a producer with");
     }
 }
