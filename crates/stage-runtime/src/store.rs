@@ -182,11 +182,12 @@ impl Store {
         next_offset: i64,
     ) -> Result<(), Error> {
         let mut batch = WriteBatch::default();
+        let mut gaps = self.gaps();
         for (key, value) in writes {
             match value {
                 Some(value) => {
                     batch.put(key, value);
-                    self.gaps().wrote(key);
+                    gaps.wrote(key);
                 }
                 None => batch.delete(key),
             }
@@ -194,7 +195,7 @@ impl Store {
         batch.put(COMMIT_KEY, commit.encode());
         self.write(batch, Position { next_offset, complete: true })?;
         let deleted = writes.iter().filter(|(_, value)| value.is_none());
-        deleted.for_each(|(key, _)| self.gaps().removed(key));
+        deleted.for_each(|(key, _)| gaps.removed(key));
         Ok(())
     }
 
@@ -276,9 +277,7 @@ impl StateReader for Store {
             if visit(key, value).is_break() {
                 return Ok(());
             }
-            from.clear();
-            from.extend_from_slice(key);
-            from.push(0);
+            from = gaps::successor(key);
         }
     }
 }

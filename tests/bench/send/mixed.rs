@@ -83,7 +83,9 @@ pub fn run(plane: &mut Plane, report: &mut Report) {
     let [p95, p95_beside] = [&alone, &beside].map(|side| percentile(&side.transactional, 95));
     let more = p95_beside.saturating_sub(p95);
     report.line("  the campaign's part in it", format!("{more} ms"), "<= 30 ms", more <= 30);
-    println!("    ratio of the two {:.2}", p95_beside as f64 / p95.max(1) as f64);
+    let ratio = p95_beside as f64 / p95.max(1) as f64;
+    let holds = (0.8..=1.2).contains(&ratio);
+    report.line("  ratio of the two", format!("{ratio:.2}"), "0.80 to 1.20", holds);
     println!("  campaign meanwhile, calls a second in each turn: {:?}", beside.campaign);
     let [taken_in, waiting] = beside.single[..] else { panic!("one message in each turn") };
     for (what, waited, bound) in

@@ -1,7 +1,7 @@
 //! A producer for whoever may answer only once a record is durable.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -86,7 +86,7 @@ impl AckProducer {
         let sent = producer.send(record, Timeout::After(Duration::ZERO)).await;
         match sent {
             Ok(_) => {
-                self.set_waiting_since(None);
+                *self.waiting_since() = None;
                 Ok(())
             }
             Err((error, _)) => {
@@ -102,7 +102,7 @@ impl AckProducer {
     /// asked before each record and not when one fails.
     fn is_stuck(&self) -> bool {
         let now = monotonic();
-        let mut since = self.waiting_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut since = self.waiting_since();
         let since = since.get_or_insert(now);
         let is_stuck = now.duration_since(*since) > STUCK_AFTER;
         if is_stuck {
@@ -112,8 +112,8 @@ impl AckProducer {
         is_stuck
     }
 
-    fn set_waiting_since(&self, at: Option<Instant>) {
-        *self.waiting_since.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    fn waiting_since(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.waiting_since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until everything published so far is acknowledged or has failed. Blocks.
