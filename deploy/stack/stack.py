@@ -21,6 +21,7 @@ import time
 import uuid
 from pathlib import Path
 
+import fencing
 import readiness
 from fetch import cache, fetch, locked, runner_jar, say, update_checksums
 from process import Failure, Process, fingerprint
@@ -31,14 +32,16 @@ JVM_FLAGS = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMem
 PORTS = range(15_000, 32_000)
 STOP_GRACE_SECONDS = 20
 PORT_ATTEMPTS = 3
+# Of several brokers the dead one is to be noticed soon. One that is alone and starved by its machine
+# must not be: it comes back as the leader that it was, and fencing.py says what it would lose.
+SESSION_MS = 3_000
+LONE_SESSION_MS = 60_000
 MESSAGE_BYTES_MAX = 8 * 1024 * 1024
 
 SERVER_PROPERTIES = """\
-process.roles=broker,controller
+{roles}
 node.id={node}
 controller.quorum.voters={voters}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}{proxied_listener}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}{proxied_advertised}
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT
 controller.listener.names=CONTROLLER
 log.dirs={data}
@@ -58,11 +61,20 @@ group.min.session.timeout.ms=500
 message.max.bytes={message_bytes_max}
 replica.fetch.max.bytes={message_bytes_max}
 controlled.shutdown.max.retries=1
-broker.session.timeout.ms=3000
+broker.session.timeout.ms={session_ms}
 broker.heartbeat.interval.ms=500
 num.network.threads=2
 num.io.threads=4
 """
+
+ROLES = """\
+process.roles=broker,controller
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}{proxied_listener}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}{proxied_advertised}"""
+
+ONLY_CONTROLLER = """\
+process.roles=controller
+listeners=CONTROLLER://127.0.0.1:{controller_port}"""
 
 LOG4J_PROPERTIES = """\
 appender.console.type=Console
@@ -120,6 +132,10 @@ class Stack:
     def broker(self, node: int) -> Process:
         return Process(f"kafka-{node}", self.home / f"kafka-{node}")
 
+    def lone_controller(self, node: int) -> Process:
+        """What a broker that died alone runs as for a moment before it is started again."""
+        return Process(f"kafka-{node}, only its controller,", self.broker(node).home / "controller")
+
     def registry(self) -> Process:
         return Process("registry", self.home / "registry")
 
@@ -153,12 +169,12 @@ class Stack:
             "registry_port": port_registry or free_port(taken),
         })
 
-    def write_broker_config(self, broker: dict) -> Path:
+    def write_config(self, broker: dict, process: Process, roles: str, session_ms: int) -> Path:
         home = self.broker(broker["node"]).home
-        home.mkdir(parents=True, exist_ok=True)
+        process.home.mkdir(parents=True, exist_ok=True)
         listed = self.layout["brokers"]
         voters = ",".join(f"{b['node']}@127.0.0.1:{b['controller_port']}" for b in listed)
-        config = home / "server.properties"
+        config = process.home / "server.properties"
         # Clients that come in on this listener are sent back to the proxy by every answer.
         proxied = {
             f"proxied_{name}": f",PROXIED://127.0.0.1:{broker[port]}" if port in broker else ""
@@ -166,7 +182,8 @@ class Stack:
         }
         replicas = min(len(listed), 3)
         config.write_text(SERVER_PROPERTIES.format(
-            **broker, **proxied, voters=voters, data=home / "data", replicas=replicas,
+            node=broker["node"], roles=roles.format(**broker, **proxied), session_ms=session_ms,
+            voters=voters, data=home / "data", replicas=replicas,
             min_isr=max(replicas - 1, 1), message_bytes_max=MESSAGE_BYTES_MAX,
         ))
         (home / "log4j2.properties").write_text(LOG4J_PROPERTIES)
@@ -192,10 +209,30 @@ class Stack:
             raise Failure(f"formatting kafka-{node} failed:\n{said}")
 
     def start_broker(self, jars: Path, broker: dict) -> None:
-        config = self.write_broker_config(broker)
+        process = self.broker(broker["node"])
+        alone = len(self.nodes()) == 1
+        session_ms = LONE_SESSION_MS if alone else SESSION_MS
+        config = self.write_config(broker, process, ROLES, session_ms)
+        died = alone and fencing.is_unclean(process.home / "data")
         self.format_storage(jars, broker["node"])
+        if died:
+            self.fence(jars, broker)
         command = self.kafka_command(jars, broker["node"], "384m", "kafka.Kafka")
-        self.broker(broker["node"]).start([*command, str(config)])
+        process.start([*command, str(config)])
+
+    def fence(self, jars: Path, broker: dict) -> None:
+        """Has the controller of a broker that died alone record that it died."""
+        process = self.lone_controller(broker["node"])
+        config = self.write_config(broker, process, ONLY_CONTROLLER, fencing.SESSION_MS)
+        command = self.kafka_command(jars, broker["node"], "256m", "kafka.Kafka")
+        process.start([*command, str(config)])
+        try:
+            process.wait_ready(
+                lambda: fencing.await_fenced(process.log_text(), broker["node"]),
+                deadline_from_now(),
+            )
+        finally:
+            process.stop(STOP_GRACE_SECONDS)
 
     def start_registry(self, jars: Path) -> None:
         # On disk like the records of Kafka: schema ids must mean the same after a restart.
@@ -245,7 +282,8 @@ class Stack:
         return text
 
     def stop_all(self) -> None:
-        running = [process for process in self.processes() if process.pid()]
+        fencing_now = [self.lone_controller(node) for node in self.nodes()]
+        running = [process for process in [*fencing_now, *self.processes()] if process.pid()]
         for process in running:
             process.terminate()
         # The last of several brokers has no majority of controllers and cannot stop cleanly.

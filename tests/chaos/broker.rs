@@ -5,6 +5,7 @@
 //! commit it has confirmed ("these partitions are likely deleted already and hence can be
 //! skipped"). The next transaction's abort takes the confirmed records with it, and the group's
 //! offsets stay unstable. No client can survive that; with several brokers the leaders move first.
+//! A broker that was killed meets the same when it starts: `deploy/stack/fencing.py` prevents it.
 
 use sendplane_tests::plane::turn;
 use sendplane_tests::run::Run;

@@ -26,7 +26,12 @@ impl Process {
 
     /// True while it runs.
     pub fn is_running(&mut self) -> bool {
-        self.child.try_wait().expect("a child can be asked").is_none()
+        self.ended().is_none()
+    }
+
+    /// How it ended, if it has: a signal tells a crash from an exit.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child can be asked")
     }
 
     /// kill -9.
@@ -60,7 +65,7 @@ impl Process {
     pub fn wait(&mut self, limit: Duration) -> ExitStatus {
         let deadline = wait::now() + limit;
         loop {
-            if let Some(status) = self.child.try_wait().expect("a child can be asked") {
+            if let Some(status) = self.ended() {
                 return status;
             }
             if wait::now() > deadline {

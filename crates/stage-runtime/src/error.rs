@@ -102,6 +102,16 @@ pub enum Error {
         /// `txn_seq` in the offsets' metadata.
         offsets: String,
     },
+    /// The group's offsets were pending for longer than a transaction can be open.
+    #[error(
+        "the offsets of group {group} were not stable for {seconds} s: its coordinator does not answer, or holds them for a transaction that was ended without its markers; `kafka-transactions.sh find-hanging` names that one, README \"Stopping brokers\" says what then"
+    )]
+    UnstableOffsets {
+        /// The group.
+        group: String,
+        /// How long they were asked for.
+        seconds: u64,
+    },
     /// Something about the topics makes it unsafe to go on.
     #[error("{0}")]
     Unsafe(String),
@@ -126,9 +136,10 @@ impl Error {
     pub fn recovery(&self) -> Recovery {
         match self {
             Error::Kafka { source, .. } => kafka_recovery(source),
-            Error::Undelivered(_) | Error::SequenceMismatch { .. } | Error::TimedOut { .. } => {
-                Recovery::Rebuild
-            }
+            Error::Undelivered(_)
+            | Error::SequenceMismatch { .. }
+            | Error::UnstableOffsets { .. }
+            | Error::TimedOut { .. } => Recovery::Rebuild,
             Error::MissingTopic(_) => Recovery::Retry,
             Error::Fenced { .. }
             | Error::Store { .. }

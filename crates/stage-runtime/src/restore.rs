@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use sendplane_stage_api::InputTopic;
@@ -122,19 +122,36 @@ fn stable_offsets(
     partitions: &[i32],
     keep_going: &mut dyn FnMut() -> bool,
 ) -> Result<Option<Committed>, Error> {
-    let deadline = Deadline::after(clients.config.transaction_timeout + STABLE_MARGIN);
+    let patience = clients.config.transaction_timeout + STABLE_MARGIN;
+    let deadline = Deadline::after(patience);
     loop {
         if !keep_going() {
             return Ok(None);
         }
         match try_stable_offsets(clients, partitions) {
             Ok(offsets) => return Ok(Some(offsets)),
-            Err(error) if deadline.passed() => return Err(error),
+            Err(error) if deadline.passed() => {
+                return Err(never_stable(&clients.names.group, patience, error));
+            }
             Err(error) => {
                 tracing::debug!(%error, "committed offsets are not stable yet");
                 std::thread::sleep(Duration::from_millis(100));
             }
         }
+    }
+}
+
+/// What a failure means that has outlasted every transaction. librdkafka repeats the question while
+/// offsets are unstable and says in the end that time is up, as it does of a coordinator that is
+/// silent.
+fn never_stable(group: &str, patience: Duration, error: Error) -> Error {
+    match error {
+        Error::Kafka { source, .. }
+            if source.rdkafka_error_code() == Some(RDKafkaErrorCode::OperationTimedOut) =>
+        {
+            Error::UnstableOffsets { group: group.to_owned(), seconds: patience.as_secs() }
+        }
+        error => error,
     }
 }
 
@@ -397,6 +414,24 @@ mod tests {
 
     fn at(offset: i64, metadata: &str) -> Option<CommittedOffset> {
         Some(CommittedOffset { offset, metadata: metadata.to_owned() })
+    }
+
+    #[test]
+    fn offsets_that_stay_pending_name_the_group_and_the_way_out() {
+        let timed_out = || Error::Kafka {
+            doing: "read committed offsets",
+            source: KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut),
+        };
+        let error = never_stable("sendplane.send", Duration::from_secs(25), timed_out());
+        // It may pass, and nobody else could do better: the task is tried again.
+        assert_eq!(error.recovery(), Recovery::Rebuild);
+        let text = error.to_string();
+        for part in ["sendplane.send", "25 s", "find-hanging"] {
+            assert!(text.contains(part), "{part} is missing in {text}");
+        }
+        let source = KafkaError::MetadataFetch(RDKafkaErrorCode::GroupAuthorizationFailed);
+        let other = never_stable("g", Duration::ZERO, Error::Kafka { doing: "read", source });
+        assert_eq!(other.recovery(), Recovery::Stop);
     }
 
     fn judge(

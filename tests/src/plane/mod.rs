@@ -228,7 +228,9 @@ impl Plane {
         let what = format!("{name} is ready (log: {})", log.display());
         let entry = self.stages.get_mut(&name).unwrap_or_else(|| panic!("{name} was started"));
         wait::until(&what, LIMIT, || {
-            assert!(entry.process.is_running(), "{name} ended (log: {})", log.display());
+            if let Some(status) = entry.process.ended() {
+                panic!("{name} ended with {status} (log: {})", log.display());
+            }
             http::try_request(entry.admin_port, "GET", "/readyz", &[], "")
                 .filter(|(status, _)| *status == 200)
         });
