@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use crate::InputClass;
+
 /// After an urgent record, more of them are expected for this long.
 pub const URGENT_FOR: Duration = Duration::from_secs(1);
 
@@ -23,6 +25,23 @@ pub enum Portion {
     Small,
     /// Everything.
     Full,
+}
+
+impl Portion {
+    /// True if records of this class are taken.
+    pub fn takes(self, class: InputClass) -> bool {
+        self.serves_all() || class != InputClass::Bulk
+    }
+
+    /// True if timers and the results of effects are served.
+    pub fn serves_all(self) -> bool {
+        self != Portion::Urgent
+    }
+
+    /// How many of `slots` are for urgent effects alone, if `kept` are in a cycle that serves all.
+    pub fn reserved(self, slots: usize, kept: usize) -> usize {
+        if self.serves_all() { kept } else { slots }
+    }
 }
 
 /// Says what each cycle of a host's thread takes. Times are those of a clock that cannot jump, since
@@ -66,6 +85,17 @@ mod tests {
     use super::*;
 
     const MS: fn(u64) -> Duration = Duration::from_millis;
+
+    #[test]
+    fn a_cycle_for_urgent_records_leaves_what_can_wait() {
+        for class in InputClass::ALL {
+            assert_eq!(Portion::Urgent.takes(class), class != InputClass::Bulk);
+            assert!(Portion::Small.takes(class) && Portion::Full.takes(class));
+        }
+        let reserved = |portion: Portion| portion.reserved(16, 2);
+        assert_eq!([Portion::Urgent, Portion::Small, Portion::Full].map(reserved), [16, 2, 2]);
+        assert!(!Portion::Urgent.serves_all());
+    }
 
     #[test]
     fn without_urgent_records_every_cycle_takes_everything() {

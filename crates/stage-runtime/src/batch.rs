@@ -210,7 +210,7 @@ fn apply_all<S: Stage>(
     if env.begin_work {
         take_records(env, task, queues, &mut cycle, budget, &mut turn, taken)?;
     }
-    let serves_all = env.portion != Portion::Urgent;
+    let serves_all = env.portion.serves_all();
     if env.begin_work && serves_all && task.next_timer.is_some_and(|at| at <= now) {
         let before = cycle.outputs().len();
         turn.inputs += guard(task.partition, "timer", 0, || cycle.fire_timers())?;
@@ -363,7 +363,8 @@ fn take_records<S: Stage>(
     let is_feedback = |input: usize| env.stage.inputs()[input].class == InputClass::Feedback;
     for (class, queue) in queues.iter_mut() {
         let waits = !task.feedback_marks.is_empty() || taken.breakers.is_open(is_feedback);
-        if *class != InputClass::Feedback && waits || task.held.contains(class) {
+        let waits = *class != InputClass::Feedback && waits || task.held.contains(class);
+        if waits || !env.portion.takes(*class) {
             continue;
         }
         while !queue.is_empty() && budget.admits(*class) {

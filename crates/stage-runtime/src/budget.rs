@@ -17,10 +17,9 @@ pub(crate) struct Budget {
     bulk: Bulk,
 }
 
-/// Whether bulk is taken in.
+/// How long bulk is taken in.
 #[derive(Clone, Copy, Debug)]
 enum Bulk {
-    No,
     /// One record even if it is late by then: bulk must not starve.
     AtLeastOne(Instant),
     Until(Instant),
@@ -30,16 +29,13 @@ enum Bulk {
 impl Budget {
     /// The bounds of a group commit that begins at `now`.
     pub fn new(limits: &BatchLimits, portion: Portion, now: Instant) -> Self {
-        let bulk = match portion {
-            Portion::Urgent => Bulk::No,
-            Portion::Small => Bulk::AtLeastOne(now + limits.bulk_small_max),
-            Portion::Full => Bulk::AtLeastOne(now + limits.bulk_max),
-        };
+        let bulk_max =
+            if portion == Portion::Full { limits.bulk_max } else { limits.bulk_small_max };
         Self {
             inputs: limits.inputs_max,
             outputs: limits.outputs_max,
             bytes: limits.bytes_max,
-            bulk,
+            bulk: Bulk::AtLeastOne(now + bulk_max),
         }
     }
 
@@ -57,7 +53,6 @@ impl Budget {
             return true;
         }
         match self.bulk {
-            Bulk::No => false,
             Bulk::AtLeastOne(until) => {
                 self.bulk = Bulk::Until(until);
                 true

@@ -300,7 +300,7 @@ impl<S: Stage> StageThread<S> {
         }
         let started = monotonic();
         let portion = self.portion(mode);
-        if portion == Portion::Urgent && !self.has_queued(|class| class != InputClass::Bulk) {
+        if !portion.serves_all() && !self.has_queued(|class| portion.takes(class)) {
             return Ok(false);
         }
         let mut drafts = self.take_turns(mode, portion)?;
@@ -427,10 +427,7 @@ impl<S: Stage> StageThread<S> {
         let starting = self.tasks.values().filter(|task| batch::may_start(env, task));
         let starting = starting.map(|task| task.partition);
         let free = slots.saturating_sub(running);
-        let reserved = match env.portion {
-            Portion::Urgent => free,
-            Portion::Small | Portion::Full => effects.reserved_slots() / threads,
-        };
+        let reserved = env.portion.reserved(free, effects.reserved_slots() / threads);
         self.slots.begin(free, reserved, starting);
     }
 
@@ -442,7 +439,7 @@ impl<S: Stage> StageThread<S> {
         self.portions.next(uptime(), urgent_waits)
     }
 
-    fn has_queued(&self, of: fn(InputClass) -> bool) -> bool {
+    fn has_queued(&self, of: impl Fn(InputClass) -> bool) -> bool {
         let mut classes = InputClass::ALL.into_iter().filter(|class| of(*class));
         classes.any(|class| self.tasks.values().any(|task| task.queued_of(class) > 0))
     }

@@ -94,7 +94,7 @@ impl<S: Hosted> Runner<S> {
         self.portions.next(uptime(env), urgent_waits)
     }
 
-    pub(super) fn has_queued(&self, of: fn(InputClass) -> bool) -> bool {
+    pub(super) fn has_queued(&self, of: impl Fn(InputClass) -> bool) -> bool {
         let mut classes = InputClass::ALL.into_iter().filter(|class| of(*class));
         classes.any(|class| self.tasks.values().any(|task| task.queued_of(class) > 0))
     }
@@ -130,7 +130,7 @@ impl<S: Hosted> Runner<S> {
             portion,
             mutation: env.mutation,
         };
-        if portion == Portion::Urgent && self.has_queued(|class| class == InputClass::Bulk) {
+        if self.has_queued(|class| !portion.takes(class)) {
             env.counts.one("cycles for urgent records while others waited");
         }
         let mut budget = env.shape.batch_inputs;

@@ -33,9 +33,9 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
-use sendplane_stage_api::portion::{Portion, Portions};
+use sendplane_stage_api::Codec;
+use sendplane_stage_api::portion::Portions;
 use sendplane_stage_api::slots::Slots;
-use sendplane_stage_api::{Codec, InputClass};
 use sendplane_stages::send::call::CallResult;
 
 use self::commit::Committing;
@@ -223,12 +223,11 @@ impl<S: Hosted> Runner<S> {
         self.collect_results(env);
         self.fetch(env);
         let portion = self.portion(env);
-        let waits =
-            portion == Portion::Urgent && !self.has_queued(|class| class != InputClass::Bulk);
+        let waits = !portion.serves_all() && !self.has_queued(|class| portion.takes(class));
         match (!waits).then(|| self.take_turns(env, portion, false)).flatten() {
             Some(committing) => self.begin_commit(env, committing),
             // What can wait has its turn soon.
-            None if portion == Portion::Urgent => Stepped::Next(Phase::Loop, env.latency(1, 5)),
+            None if !portion.serves_all() => Stepped::Next(Phase::Loop, env.latency(1, 5)),
             None => self.idle_until_timer(env),
         }
     }

@@ -28,10 +28,7 @@ impl<S: Hosted> Runner<S> {
         });
         let starting = starting.map(|task| task.partition);
         // Few as they are, one is kept for what is urgent.
-        let reserved = match portion {
-            Portion::Urgent => slots,
-            Portion::Small | Portion::Full => usize::from(slots > 2),
-        };
+        let reserved = portion.reserved(slots, usize::from(slots > 2));
         self.slots.begin(slots.saturating_sub(running), reserved, starting);
     }
 }

@@ -133,7 +133,7 @@ pub(super) fn take<S: Hosted>(
         take_records(env, task, &mut queues, &mut cycle, budget, &mut progress);
         task.queues = queues;
     }
-    let serves_all = env.portion != Portion::Urgent;
+    let serves_all = env.portion.serves_all();
     if env.begin_work && serves_all && task.next_timer.is_some_and(|at| at <= time.now) {
         let before = cycle.outputs().len();
         progress.inputs += cycle.fire_timers();
@@ -217,7 +217,7 @@ fn take_records<S: Hosted>(
         if *class != InputClass::Feedback && !task.feedback_marks.is_empty() {
             continue;
         }
-        if *class == InputClass::Bulk && env.portion == Portion::Urgent {
+        if !env.portion.takes(*class) {
             continue;
         }
         while *budget > 0 {
