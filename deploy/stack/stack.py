@@ -67,7 +67,7 @@ num.network.threads=2
 num.io.threads=4
 """
 
-ROLES = """\
+BROKER_AND_CONTROLLER = """\
 process.roles=broker,controller
 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}{proxied_listener}
 advertised.listeners=PLAINTEXT://127.0.0.1:{port}{proxied_advertised}"""
@@ -128,6 +128,9 @@ class Stack:
 
     def nodes(self) -> list[int]:
         return [broker["node"] for broker in self.layout["brokers"]]
+
+    def is_alone(self) -> bool:
+        return len(self.nodes()) == 1
 
     def broker(self, node: int) -> Process:
         return Process(f"kafka-{node}", self.home / f"kafka-{node}")
@@ -210,10 +213,9 @@ class Stack:
 
     def start_broker(self, jars: Path, broker: dict) -> None:
         process = self.broker(broker["node"])
-        alone = len(self.nodes()) == 1
-        session_ms = LONE_SESSION_MS if alone else SESSION_MS
-        config = self.write_config(broker, process, ROLES, session_ms)
-        died = alone and fencing.is_unclean(process.home / "data")
+        session_ms = LONE_SESSION_MS if self.is_alone() else SESSION_MS
+        config = self.write_config(broker, process, BROKER_AND_CONTROLLER, session_ms)
+        died = self.is_alone() and fencing.is_unclean(process.home / "data")
         self.format_storage(jars, broker["node"])
         if died:
             self.fence(jars, broker)
@@ -287,7 +289,7 @@ class Stack:
         for process in running:
             process.terminate()
         # The last of several brokers has no majority of controllers and cannot stop cleanly.
-        grace = STOP_GRACE_SECONDS if len(self.nodes()) == 1 else STOP_GRACE_SECONDS / 4
+        grace = STOP_GRACE_SECONDS if self.is_alone() else STOP_GRACE_SECONDS / 4
         for process in running:
             say(f"{process.name} {process.stop(grace).replace('was not running', 'stopped')}")
         (self.home / "env").unlink(missing_ok=True)

@@ -362,9 +362,9 @@ fn take_records<S: Stage>(
 ) -> Result<(), Failed> {
     let is_feedback = |input: usize| env.stage.inputs()[input].class == InputClass::Feedback;
     for (class, queue) in queues.iter_mut() {
-        let waits = !task.feedback_marks.is_empty() || taken.breakers.is_open(is_feedback);
-        let waits = *class != InputClass::Feedback && waits || task.held.contains(class);
-        if waits || !env.portion.takes(*class) {
+        let feedback_first = !task.feedback_marks.is_empty() || taken.breakers.is_open(is_feedback);
+        let waits = feedback_first && *class != InputClass::Feedback;
+        if waits || task.held.contains(class) || !env.portion.takes(*class) {
             continue;
         }
         while !queue.is_empty() && budget.admits(*class) {

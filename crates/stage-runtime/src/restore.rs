@@ -418,19 +418,17 @@ mod tests {
 
     #[test]
     fn offsets_that_stay_pending_name_the_group_and_the_way_out() {
-        let timed_out = || Error::Kafka {
-            doing: "read committed offsets",
-            source: KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut),
-        };
-        let error = never_stable("sendplane.send", Duration::from_secs(25), timed_out());
+        let failed = |code| Error::Kafka { doing: "read", source: KafkaError::MetadataFetch(code) };
+        let timed_out = failed(RDKafkaErrorCode::OperationTimedOut);
+        let error = never_stable("sendplane.send", Duration::from_secs(25), timed_out);
         // It may pass, and nobody else could do better: the task is tried again.
         assert_eq!(error.recovery(), Recovery::Rebuild);
         let text = error.to_string();
         for part in ["sendplane.send", "25 s", "find-hanging"] {
             assert!(text.contains(part), "{part} is missing in {text}");
         }
-        let source = KafkaError::MetadataFetch(RDKafkaErrorCode::GroupAuthorizationFailed);
-        let other = never_stable("g", Duration::ZERO, Error::Kafka { doing: "read", source });
+        let refused = failed(RDKafkaErrorCode::GroupAuthorizationFailed);
+        let other = never_stable("g", Duration::ZERO, refused);
         assert_eq!(other.recovery(), Recovery::Stop);
     }
 
